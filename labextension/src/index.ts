@@ -1,0 +1,7 @@
+import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
+
+import { about } from './about';
+
+const plugins: JupyterFrontEndPlugin<void>[] = [about];
+
+export default plugins;

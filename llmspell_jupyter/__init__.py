@@ -1,0 +1,58 @@
+"""Local language models, scripted in Lua or Python, inside a notebook.
+
+In a notebook, ``%load_ext llmspell_jupyter`` brings the magics. The globals of scripts are there
+for Python, too: ``from llmspell_jupyter import Agent, LocalLLM``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = [
+    "JSON",
+    "Agent",
+    "Config",
+    "Debug",
+    "LLMSpellError",
+    "LocalLLM",
+    "Provider",
+    "__version__",
+    "load_ipython_extension",
+]
+
+_SCRIPT_GLOBALS = frozenset({"Agent", "Config", "Debug", "JSON", "LocalLLM", "Provider"})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics; IPython calls it for ``%load_ext llmspell_jupyter``."""
+    from llmspell_jupyter.magics.magics import LLMSpellMagics
+
+    shell.register_magics(LLMSpellMagics)
+
+
+def __getattr__(name: str) -> Any:
+    # Importing this package costs next to nothing; what is heavy comes when it is asked for.
+    if name in _SCRIPT_GLOBALS:
+        from llmspell_jupyter.runtime.runtime import current
+
+        return current().globals[name]
+    if name == "LLMSpellError":
+        from llmspell_jupyter.errors import LLMSpellError
+
+        return LLMSpellError
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("llmspell-jupyter")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    return [{"src": "labextension", "dest": "llmspell-jupyter"}]

@@ -1,0 +1,1 @@
+"""Agents: a model with instructions and a memory of the conversation."""

@@ -1,0 +1,1 @@
+"""Profiles, paths and environment: every setting enters the program through this room."""

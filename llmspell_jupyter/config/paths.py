@@ -1,0 +1,61 @@
+"""Where things lie. Every path that this package makes up is made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_data_dir, jupyter_runtime_dir
+
+from llmspell_jupyter.config import environment
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def builtin_profiles() -> Path:
+    """Folder of the shipped profiles, ``NAME.toml`` each.
+
+    A wheel carries ``builtins/`` inside the package; an editable install runs from a checkout,
+    where the folder stands beside it.
+    """
+    inside = _PACKAGE / "builtins" / "profiles"
+    return inside if inside.is_dir() else _PACKAGE.parent / "builtins" / "profiles"
+
+
+def runtime_folder() -> Path:
+    """Jupyter's runtime folder, made when absent; only its user may look into it."""
+    folder = Path(jupyter_runtime_dir())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def connection_file() -> Path:
+    """Says where this user's engine listens; mode 0600, as kernels' connection files."""
+    return runtime_folder() / "llmspell-engine.json"
+
+
+def engine_log() -> Path:
+    """What the engine and its workers last wrote; the run before is kept with suffix ``.1``."""
+    return runtime_folder() / "llmspell-engine.log"
+
+
+def engine_lock() -> Path:
+    """Held by the running engine for as long as it lives."""
+    return runtime_folder() / "llmspell-engine.lock"
+
+
+def engine_start_lock() -> Path:
+    """Held by whoever is starting the engine."""
+    return runtime_folder() / "llmspell-engine-start.lock"
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Folders searched for models, first match wins.
+
+    ``LLMSPELL_MODEL_PATH``, then the model folder below Jupyter's data folder, then the one that
+    rs-llmspell fills.
+    """
+    return (
+        *environment.model_path(),
+        Path(jupyter_data_dir()) / "llmspell" / "models",
+        Path.home() / ".llmspell" / "models" / "candle",
+    )

@@ -1,0 +1,1 @@
+"""The engine: one process per user that serves models to every notebook."""

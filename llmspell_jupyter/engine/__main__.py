@@ -1,0 +1,31 @@
+"""``python -m llmspell_jupyter.engine``: the engine that a notebook starts by itself."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from llmspell_jupyter.config import environment
+from llmspell_jupyter.engine.serve import Settings, serve
+
+
+def main() -> None:
+    """Serve until idle, until the owner has ended, or until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m llmspell_jupyter.engine")
+    parser.add_argument("--owner", type=int, help="process to end with")
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    serve(
+        Settings(
+            transport=environment.transport(),
+            idle_seconds=environment.idle_seconds(),
+            owner=arguments.owner,
+            queue_limit=environment.queue_limit(),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

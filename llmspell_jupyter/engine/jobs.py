@@ -1,0 +1,88 @@
+"""Jobs: what the engine is doing, and for whom."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmspell_jupyter.types import Phase
+
+
+@dataclass(slots=True)
+class Job:
+    """A generation under way.
+
+    Attributes:
+        model: Id of the model.
+        client: Who asked, such as ``kernel 4711``.
+        phase: Where it stands.
+        ahead: Requests ahead in the queue, while it is queued.
+        tokens: Tokens written so far.
+        tokens_per_second: Since its first token; None before the second.
+    """
+
+    model: str
+    client: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    phase: Phase = Phase.QUEUED
+    ahead: int = 0
+    tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+    first_token: float | None = None
+
+    def count(self, tokens: int) -> None:
+        """Note that ``tokens`` have been written."""
+        self.phase = Phase.ANSWERING
+        self.tokens = tokens
+        if self.first_token is None:
+            self.first_token = time.monotonic()
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Speed since the first token."""
+        if self.first_token is None or self.tokens < 2:
+            return None
+        return (self.tokens - 1) / max(time.monotonic() - self.first_token, 1e-6)
+
+    @property
+    def time_to_first_token_ms(self) -> float | None:
+        """From the request to its first token, queue and loading included."""
+        return None if self.first_token is None else (self.first_token - self.started) * 1000
+
+    def to_wire(self) -> dict[str, Any]:
+        """The job as JSON values."""
+        speed = self.tokens_per_second
+        return {
+            "id": self.id,
+            "model": self.model,
+            "client": self.client,
+            "phase": str(self.phase),
+            "ahead": self.ahead,
+            "tokens": self.tokens,
+            "tokens_per_second": None if speed is None else round(speed, 1),
+            "seconds": round(time.monotonic() - self.started, 1),
+        }
+
+
+class Jobs:
+    """The jobs that are running now."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Job] = {}
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._running.values()))
+
+    @contextmanager
+    def run(self, model: str, client: str) -> Iterator[Job]:
+        """A job that is listed while the block runs."""
+        job = Job(model, client)
+        self._running[job.id] = job
+        try:
+            yield job
+        finally:
+            del self._running[job.id]

@@ -1,0 +1,149 @@
+"""Finding this user's engine, and starting it when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import filelock
+import httpx
+
+from llmspell_jupyter.config import environment, paths
+from llmspell_jupyter.engine import connection as connections
+from llmspell_jupyter.engine.connection import PROTOCOL, Connection
+from llmspell_jupyter.errors import EngineUnavailable
+
+_POLL_SECONDS = 0.03
+_START_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
+_LOG_LINES = 5
+
+
+def http_client(connection: Connection) -> httpx.AsyncClient:
+    """A client for this engine that carries its token; never goes through a proxy."""
+    local = connection.transport == "unix"
+    return httpx.AsyncClient(
+        base_url=connection.url,
+        transport=httpx.AsyncHTTPTransport(uds=connection.address, verify=False) if local else None,
+        headers={
+            "Authorization": f"Bearer {connection.token}",
+            "X-LLMSpell-Client": f"process {os.getpid()}",
+            "X-LLMSpell-Owner": str(environment.owner_pid()),
+        },
+        timeout=httpx.Timeout(_ANSWER_SECONDS),
+        trust_env=False,
+        # Nothing here speaks TLS; without this each client reads all certificates first.
+        verify=False,
+    )
+
+
+async def find() -> Connection | None:
+    """The running engine; None when there is none.
+
+    Raises:
+        EngineUnavailable: There is one, but it does not answer or speaks another protocol.
+    """
+    connection = connections.read(paths.connection_file())
+    if connection is None:
+        return None
+    if connection.protocol != PROTOCOL:
+        if connection.process() is None:
+            return None
+        raise EngineUnavailable(
+            f"The running engine is of version {connection.version}, which this one cannot use.",
+            hint="Type: !jupyter llmspell engine stop",
+            data={"pid": connection.pid},
+        )
+    try:
+        async with http_client(connection) as client:
+            (await client.get("/api/status")).raise_for_status()
+    except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.HTTPStatusError):
+        # Nobody listens, or somebody else does since: the file is a leftover.
+        return None
+    except httpx.TimeoutException:
+        raise EngineUnavailable(
+            f"The engine (process {connection.pid}) does not answer.",
+            hint="Type: !jupyter llmspell engine stop",
+            data={"pid": connection.pid},
+        ) from None
+    return connection
+
+
+async def find_or_start() -> Connection:
+    """The running engine, started if need be; however many ask at once, one is started.
+
+    Raises:
+        EngineUnavailable: It cannot be started; the message ends with its last log lines.
+    """
+    if found := await find():
+        return found
+    async with _lock(paths.engine_start_lock()):
+        if found := await find():
+            return found
+        return await _start()
+
+
+async def _start() -> Connection:
+    log = paths.engine_log()
+    with contextlib.suppress(FileNotFoundError):
+        log.replace(log.with_suffix(".log.1"))
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        # Not asyncio's: the engine outlives this loop, and nobody here reads from it.
+        process = subprocess.Popen(  # noqa: ASYNC220
+            [
+                *(sys.executable, "-m", "llmspell_jupyter.engine"),
+                *("--owner", str(environment.owner_pid())),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            # Its own session: closing the terminal or interrupting the kernel must not reach it.
+            start_new_session=True,
+        )
+    finally:
+        os.close(handle)
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        if found := await find():
+            return found
+        if ended:
+            break
+        await asyncio.sleep(_POLL_SECONDS)
+    raise EngineUnavailable(
+        "The engine could not be started." + _last_words(log),
+        hint="Type: !jupyter llmspell engine logs",
+        data={"log": str(log), "exit_status": process.poll()},
+    )
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text("utf-8", "replace").strip().splitlines()[-_LOG_LINES:]
+    except OSError:
+        return ""
+    return " Its last words:\n" + "\n".join(f"  {line[:300]}" for line in lines) if lines else ""
+
+
+@asynccontextmanager
+async def _lock(path: Path) -> AsyncIterator[None]:
+    """Hold a file lock without blocking the event loop or outliving a cancelled wait."""
+    lock = filelock.FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            await asyncio.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()

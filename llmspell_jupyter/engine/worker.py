@@ -1,0 +1,166 @@
+"""A worker: the process that holds one model.
+
+It reads frames from its standard input and answers on what was its standard output; native
+libraries that print reach standard error instead, which the engine keeps as the worker's log. It
+ends when its input does, so that it never outlives the engine.
+
+Messages in:  ``{"do": "load", "model", "options"}``, ``{"do": "generate", "request_id",
+"request"}``, ``{"do": "cancel", "request_id"}``.
+Messages out: ``{"loaded": facts}``, ``{"failed": error}`` (of the load), and events.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import queue
+import sys
+import threading
+from typing import Any, BinaryIO
+
+from llmspell_jupyter.engine import dispatch, frames, messages
+from llmspell_jupyter.engine.backend import Backend, Event, Failed
+from llmspell_jupyter.errors import EngineError, LLMSpellError
+from llmspell_jupyter.types import LoadOptions
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Serve one model until standard input ends."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    faulthandler.enable()
+    commands, answers = _claim_standard_streams()
+    inbox = _Inbox(commands)
+    threading.Thread(target=inbox.read, name="frames", daemon=True).start()
+    _Worker(inbox, answers).run()
+
+
+def _claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
+    commands = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return commands, answers
+
+
+class _Inbox:
+    """Commands as they come.
+
+    ``read`` runs on its own thread, everything else on the owner thread. The set of cancelled
+    requests is written by the reading thread and asked by native callbacks at any time.
+    """
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+        self._commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+
+    def read(self) -> None:
+        try:
+            while (command := frames.read(self._stream)) is not None:
+                if command.get("do") == "cancel":
+                    self._cancelled.add(str(command.get("request_id")))
+                self._commands.put(command)
+        except frames.BadFrame as error:
+            _log.error("The engine sent what cannot be read: %s", error)
+        # The owner thread may be deep in native code for seconds; the engine has gone, and
+        # nothing of this process is worth keeping.
+        os._exit(0)
+
+    def cancelled(self, request_id: str) -> bool:
+        return request_id in self._cancelled
+
+    def forget(self, request_id: str) -> None:
+        self._cancelled.discard(request_id)
+
+    def next(self, *, wait: bool) -> dict[str, Any] | None:
+        try:
+            return self._commands.get(block=wait)
+        except queue.Empty:
+            return None
+
+
+class _Worker:
+    """Owns the model; every method runs on the main thread."""
+
+    def __init__(self, inbox: _Inbox, answers: BinaryIO):
+        self._inbox = inbox
+        self._answers = answers
+        self._model: Backend | None = None
+        self._running: set[str] = set()
+
+    def run(self) -> None:
+        while True:
+            idle = self._model is None or not self._model.active
+            while (command := self._inbox.next(wait=idle)) is not None:
+                self._obey(command)
+                idle = False
+            if self._model is not None and self._model.active:
+                for event in self._model.step():
+                    self._report(event)
+
+    def _obey(self, command: dict[str, Any]) -> None:
+        try:
+            if command["do"] == "load":
+                self._load(command)
+            elif command["do"] == "generate":
+                self._generate(command)
+            elif command["do"] == "cancel" and command["request_id"] not in self._running:
+                self._inbox.forget(command["request_id"])
+        except (KeyError, TypeError) as error:
+            _log.error("The engine sent a command that makes no sense: %r", error)
+
+    def _load(self, command: dict[str, Any]) -> None:
+        model = messages.model_from_wire(command["model"])
+        options = LoadOptions(**command["options"])
+        try:
+            self._model = dispatch.backend_for(model).load(model, options)
+        except LLMSpellError as error:
+            self._send({"failed": error.to_wire()})
+        except Exception as error:
+            _log.exception("Loading %s failed", model.path)
+            self._send({"failed": _unexpected(error).to_wire()})
+        else:
+            self._send({"loaded": self._model.describe()})
+
+    def _generate(self, command: dict[str, Any]) -> None:
+        request_id: str = command["request_id"]
+        request = messages.request_from_wire(command["request"])
+        if self._model is None:
+            return
+        self._running.add(request_id)
+        try:
+            self._model.start(request_id, request, lambda: self._inbox.cancelled(request_id))
+        except LLMSpellError as error:
+            self._report(Failed(request_id, error))
+        except Exception as error:
+            _log.exception("Request %s could not start", request_id)
+            self._report(Failed(request_id, _unexpected(error)))
+
+    def _report(self, event: Event) -> None:
+        wire = messages.event_to_wire(event)
+        if wire["event"] in ("Finished", "Failed"):
+            self._running.discard(event.request_id)
+            self._inbox.forget(event.request_id)
+        self._send(wire)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        frame = memoryview(frames.encode(message))
+        while frame:
+            frame = frame[self._answers.write(frame) :]
+
+
+def _unexpected(error: Exception) -> EngineError:
+    return EngineError(
+        f"The backend failed: {type(error).__name__}: {error}",
+        hint="Type: !jupyter llmspell engine logs",
+    )
+
+
+if __name__ == "__main__":
+    main()

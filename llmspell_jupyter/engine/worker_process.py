@@ -1,0 +1,234 @@
+"""The engine's end of one worker: starts the process, talks to it, sees it die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from llmspell_jupyter.engine import dispatch, frames, messages
+from llmspell_jupyter.engine.backend import Event, Failed, Finished
+from llmspell_jupyter.errors import WorkerDied, from_wire
+from llmspell_jupyter.types import GenerationRequest, LoadOptions, ModelInfo
+
+_log = logging.getLogger(__name__)
+
+# A crash can follow thousands of lines; the last ones say why.
+_TAIL_LINES = 30
+_LONGEST_LINE = 1_000
+_SHOWN_LINES = 5
+
+_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGFPE", "SIGABRT"}
+
+
+class WorkerProcess:
+    """A worker process and the model in it. Use from the engine's event loop only.
+
+    Attributes:
+        model: The model it holds.
+        options: How it was loaded.
+        facts: What the backend says of itself, once loaded.
+        load_ms: Time from start of the process to the loaded model, in milliseconds.
+        state: ``loading``, ``ready`` or ``dead``.
+        answered: Requests whose answer began.
+    """
+
+    def __init__(self, model: ModelInfo, options: LoadOptions):
+        self.model = model
+        self.options = options
+        self.facts: dict[str, Any] = {}
+        self.load_ms = 0.0
+        self.state: Literal["loading", "ready", "dead"] = "loading"
+        self.answered = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loaded.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._requests: dict[str, asyncio.Queue[Event]] = {}
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None before it starts."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start the process and begin to load; ``loaded`` waits for the end of it."""
+        started = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "llmspell_jupyter.engine.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # On an abort ggml forks children to print a backtrace; they outlive the worker and
+            # keep its pipes open.
+            env=os.environ | {"GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"},
+        )
+        self._watch = asyncio.create_task(self._run(started), name=f"worker {self._process.pid}")
+        self._send(
+            {
+                "do": "load",
+                "model": messages.model_to_wire(self.model),
+                "options": asdict(self.options),
+            }
+        )
+
+    async def loaded(self) -> None:
+        """Wait until the model is loaded.
+
+        Raises:
+            LLMSpellError: It cannot be loaded, as the backend says.
+            WorkerDied: The process died on it.
+        """
+        await asyncio.shield(self._loaded)
+
+    async def generate(
+        self, request_id: str, request: GenerationRequest
+    ) -> AsyncGenerator[Event, None]:
+        """The events of one request, the last of which is ``Finished``.
+
+        Closing the iterator early cancels the request.
+
+        Raises:
+            LLMSpellError: The request failed; the worker is well.
+            WorkerDied: The process died.
+        """
+        if self.state != "ready":
+            raise self._obituary()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        self._requests[request_id] = events
+        done = False
+        try:
+            self._send(
+                {
+                    "do": "generate",
+                    "request_id": request_id,
+                    "request": messages.request_to_wire(request),
+                }
+            )
+            while not done:
+                event = await events.get()
+                done = isinstance(event, Finished | Failed)
+                if isinstance(event, Failed):
+                    raise event.error
+                yield event
+        finally:
+            del self._requests[request_id]
+            if not done:
+                self._send({"do": "cancel", "request_id": request_id})
+
+    async def stop(self) -> None:
+        """End the process and wait for it; its memory is free afterwards."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 1)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        if self._watch is not None:
+            await self._watch
+
+    def _send(self, message: dict[str, Any]) -> None:
+        # Not drained: frames are small and the worker always reads. A dead worker is noticed
+        # where its output ends.
+        assert self._process is not None and self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(frames.encode(message))
+
+    async def _run(self, started: float) -> None:
+        """Carry messages until the process ends."""
+        assert self._process is not None
+        log = asyncio.create_task(self._keep_log())
+        try:
+            await self._receive(started)
+        except (frames.BadFrame, KeyError, TypeError) as error:
+            self._tail.append(f"unreadable message: {error!r}")
+            self._process.kill()
+        await self._process.wait()
+        # The log may be held open by a grandchild; the last lines are there long before.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(log, 1)
+        self.state = "dead"
+        obituary = self._obituary()
+        if not self._loaded.done():
+            self._loaded.set_exception(obituary)
+        for request_id, events in self._requests.items():
+            events.put_nowait(Failed(request_id, obituary))
+
+    async def _receive(self, started: float) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        while (message := await frames.receive(self._process.stdout)) is not None:
+            if "failed" in message:
+                self._loaded.set_exception(from_wire(message["failed"]))
+            elif "loaded" in message:
+                self.facts = message["loaded"]
+                self.load_ms = (time.monotonic() - started) * 1000
+                self.state = "ready"
+                self._loaded.set_result(None)
+            else:
+                event = messages.event_from_wire(message)
+                if isinstance(event, Finished) or message["event"] == "Token":
+                    self.answered += message.get("tokens", 0) <= 1
+                if waiting := self._requests.get(event.request_id):
+                    waiting.put_nowait(event)
+
+    async def _keep_log(self) -> None:
+        assert self._process is not None and self._process.stderr is not None
+        pending = b""
+        while block := await self._process.stderr.read(65536):
+            *lines, pending = (pending + block).split(b"\n")
+            pending = pending[:_LONGEST_LINE]
+            for line in lines:
+                text = line[:_LONGEST_LINE].decode("utf-8", "backslashreplace").rstrip()
+                self._tail.append(text)
+                _log.info("worker %s: %s", self._process.pid, text)
+
+    def _obituary(self) -> WorkerDied:
+        code = self._process.returncode if self._process else None
+        return died(self.model, code, answered=self.answered, tail=list(self._tail))
+
+
+def died(model: ModelInfo, code: int | None, *, answered: int, tail: Sequence[str]) -> WorkerDied:
+    """The error for a worker that ended.
+
+    Args:
+        model: What it held.
+        code: Exit status; negative is a signal; None when unknown.
+        answered: Requests that got a first token. A native crash before any is what a llama.cpp
+            that was built for another processor does; the hint then rebuilds it.
+        tail: Last lines of its log.
+    """
+    name = _signal_name(code)
+    how = f"was ended by {name}" if name else f"ended with status {code}"
+    message = f"The process that held {model.id} {how}"
+    repair = dispatch.backend_for(model).repair_line()
+    if name in _CRASHES and not answered and repair:
+        message += " in its first decode; its native library does not fit this processor."
+        hint = f"Rebuild it; type in a terminal: {repair}"
+    else:
+        message += "; the engine is well."
+        hint = "Run the cell again: a new process loads the model."
+    if tail:
+        message += "\nIts last words:\n" + "\n".join(f"  {line}" for line in tail[-_SHOWN_LINES:])
+    data = {"model": model.id, "exit_status": code, "signal": name, "log": list(tail)}
+    return WorkerDied(message, hint=hint, data=data)
+
+
+def _signal_name(code: int | None) -> str | None:
+    if code is None or code >= 0:
+        return None
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

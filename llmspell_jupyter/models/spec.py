@@ -1,0 +1,84 @@
+"""The grammar of model names, ``[provider/]model[:variant][@backend]``."""
+
+from __future__ import annotations
+
+import re
+
+from llmspell_jupyter.errors import InvalidModelSpec
+from llmspell_jupyter.types import ModelSpec
+
+GRAMMAR = "model[:variant][@backend], such as smollm2:135m or llama3.1:8b@ollama"
+
+#: Backends by name; a synonym stands for the name beside it.
+BACKENDS = {"candle": "candle", "local": "candle", "ollama": "ollama"}
+
+#: Prefixes of ``provider/model``. Any other text before a slash belongs to the model's name.
+PROVIDERS = frozenset(
+    {
+        *BACKENDS,
+        *("openai", "anthropic", "cohere", "gemini", "groq", "mistral"),
+        *("perplexity", "together", "replicate", "fireworks"),
+    }
+)
+
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_SPEC = re.compile(
+    rf"(?P<name>{_WORD}(?:/{_WORD})*)(?::(?P<variant>{_WORD}))?(?:@(?P<backend>[^@:/\s]+))?"
+)
+_LONGEST = 300
+_SIZE = re.compile(r"\d+(?:\.\d+)?[mb]", re.IGNORECASE)
+
+
+def parse(text: str) -> ModelSpec:
+    """Read a model name.
+
+    Raises:
+        InvalidModelSpec: The text does not follow the grammar or names an unknown backend.
+    """
+    text = text.strip()
+    match = _SPEC.fullmatch(text) if len(text) <= _LONGEST else None
+    if match is None:
+        shown = repr(text if len(text) <= 80 else text[:77] + "...")
+        raise InvalidModelSpec(
+            f"{shown} is not a model name." if text else "The model name is empty.",
+            hint=f"Write {GRAMMAR}; %model_list shows the models on this machine.",
+        )
+    backend = match["backend"]
+    if backend is not None and backend.lower() not in BACKENDS:
+        known = ", ".join(sorted(set(BACKENDS.values())))
+        raise InvalidModelSpec(
+            f"Backend {backend!r} is not known. Available backends: {known}.",
+            hint=f"Write {GRAMMAR}.",
+            data={"backend": backend},
+        )
+    return ModelSpec(
+        name=match["name"],
+        variant=match["variant"],
+        backend=BACKENDS[backend.lower()] if backend else None,
+    )
+
+
+def split_provider(text: str) -> tuple[str | None, str]:
+    """Split ``provider/model`` at its first slash, if what stands before it is a provider.
+
+    Returns:
+        The provider (None when no known one is named) and the rest.
+    """
+    prefix, slash, rest = text.strip().partition("/")
+    if slash and prefix.lower() in PROVIDERS:
+        return BACKENDS.get(prefix.lower(), prefix.lower()), rest
+    return None, text.strip()
+
+
+def split_variant(variant: str | None) -> tuple[str | None, str | None]:
+    """Split a variant into size and quantisation, either of which may be missing.
+
+    >>> split_variant("135m-Q4_1"), split_variant("8b"), split_variant("Q4_K_M")
+    (('135m', 'Q4_1'), ('8b', None), (None, 'Q4_K_M'))
+    """
+    if variant is None:
+        return None, None
+    size, dash, quantization = variant.partition("-")
+    if _SIZE.fullmatch(size):
+        return size, quantization if dash else None
+    return None, variant

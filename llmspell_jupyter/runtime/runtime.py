@@ -1,0 +1,203 @@
+"""The runtime: one for each notebook, shared by its Lua cells and its Python code."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llmspell_jupyter.agents.agent import Agent, AgentSettings, Answer
+from llmspell_jupyter.agents.registry import Agents
+from llmspell_jupyter.config import profiles
+from llmspell_jupyter.config.profiles import Profile
+from llmspell_jupyter.engine.client import EngineClient, Part
+from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.providers import Provider, configured, not_configured
+from llmspell_jupyter.runtime import exports, globals
+from llmspell_jupyter.runtime.lua import Execution, LuaSession, Printed
+from llmspell_jupyter.types import Chunk
+
+#: Profile of a notebook that names none: it answers without key, server or network.
+DEFAULT_PROFILE = "candle"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPart:
+    """A part of an answer for whoever shows it.
+
+    Attributes:
+        answer: Number of the answer in this runtime.
+        model: Model that answers.
+        part: Progress, chunk or completion; None when there is no more to show of it.
+    """
+
+    answer: int
+    model: str
+    part: Part | None
+
+
+class Runtime:
+    """What a notebook has of this package.
+
+    Attributes:
+        engine: The user's engine.
+        profile: The profile in force.
+        providers: Its providers by name.
+        agents: The notebook's agents.
+        globals: Script globals by name.
+        show: Called with each ``AnswerPart`` of answers that Python asked for, on the asking
+            thread; those that a script asked for are events of its execution.
+    """
+
+    def __init__(self, engine: EngineClient | None = None):
+        self.engine = engine or EngineClient()
+        self.agents = Agents()
+        self.globals = globals.instances(self)
+        self.show: Callable[[AnswerPart], None] = lambda part: None
+        self._numbers = itertools.count(1)
+        self._lua: LuaSession | None = None
+        self._lua_thread: threading.Thread | None = None
+        self.use(DEFAULT_PROFILE)
+
+    def use(self, name: str) -> Profile:
+        """Load a profile; Lua state and agents stay.
+
+        Raises:
+            ConfigError: There is none of this name, or it is wrong; the one before stays in force.
+        """
+        profile = profiles.load(name)
+        providers = configured(profile.configuration, self.engine)
+        self.profile: Profile = profile
+        self.providers: dict[str, Provider] = providers
+        return profile
+
+    def start_lua(
+        self, source: str, chunk: str, *, expression: bool = False, timeout: float | None = None
+    ) -> Execution:
+        """Start a script in this notebook's Lua state.
+
+        Args:
+            source: Lua source.
+            chunk: Name of the script in messages.
+            expression: Take the source for an expression if it is one.
+            timeout: Seconds it may run; None takes the profile's limit.
+        """
+        if self._lua is None or self._lua.lost:
+            self._lua = LuaSession(
+                {name: exports.exported(type(each)) for name, each in self.globals.items()},
+                {cls.lua_class: exports.exported(cls) for cls in globals.classes()},
+                self,
+                max_memory_bytes=self.profile.configuration.engines.lua.max_memory_bytes,
+            )
+        limit = timeout or self.profile.configuration.runtime.script_timeout_seconds
+        return self._lua.start(source, chunk, expression=expression, timeout=limit)
+
+    def reset(self) -> None:
+        """Forget Lua state and agents; profile and engine stay."""
+        if self._lua is not None:
+            self._lua.close()
+            self._lua = None
+        for name in self.agents.names():
+            if agent := self.agents.get(name):
+                self.agents.destroy(agent)
+
+    def call(self, name: str, args: list[Any]) -> Any:
+        """Answer a call of a script; part of ``Host``, on the Lua thread."""
+        self._lua_thread = threading.current_thread()
+        if ":" in name:
+            target, method = args.pop(0), name.partition(":")[2]
+        else:
+            table, _, method = name.partition(".")
+            target = self.globals[table]
+        return exports.call(target, method, args)
+
+    def make_agent(self, settings: AgentSettings) -> Agent:
+        """The agent that finished settings describe, kept under its name.
+
+        Raises:
+            RequestError: No model was named, and the provider has no default.
+            ProviderError: The profile does not have this provider.
+        """
+        name = settings.provider or self.default_provider()
+        provider = self.providers.get(name)
+        if provider is None:
+            raise not_configured(name, self.providers, profiles.names())
+        model = settings.model or provider.settings.default_model
+        if not model:
+            raise RequestError(
+                "Model is required: the agent names none, and the profile has no default.",
+                hint='Write: Agent.builder():model("smollm2:135m"); %model_list shows all.',
+            )
+        return self.agents.add(Agent(settings, provider, model))
+
+    def default_provider(self) -> str:
+        """Provider of agents that name none."""
+        return self.profile.configuration.providers.default_provider or "candle"
+
+    def write(self, text: str) -> None:
+        """Show text of a global in the cell, in order with what the script prints."""
+        if lua := self._calling_lua():
+            lua.post(Printed(text))
+        else:
+            print(text, end="")
+
+    def follow(self, answer: Answer) -> dict[str, Any]:
+        """Wait for an answer and show it meanwhile; the output table.
+
+        Raises:
+            LLMSpellError: It failed or was stopped.
+        """
+        with self.following(answer) as parts:
+            for _ in parts:
+                pass
+        return answer.output
+
+    @contextmanager
+    def following(self, answer: Answer, *, text: bool = True) -> Iterator[Iterator[Part]]:
+        """The parts of an answer, shown as they are iterated; a stop of the script cancels it.
+
+        Args:
+            answer: The answer.
+            text: False shows progress only: the script shows the text itself.
+        """
+        number = next(self._numbers)
+        lua = self._calling_lua()
+        show = lua.post if lua else self.show
+
+        def parts() -> Iterator[Part]:
+            for part in answer:
+                if text or not isinstance(part, Chunk):
+                    show(AnswerPart(number, answer.agent.model, part))
+                elif part.tokens == 1:
+                    show(AnswerPart(number, answer.agent.model, None))
+                yield part
+
+        try:
+            if lua is None:
+                yield parts()
+            else:
+                with lua.on_stop(answer.cancel):
+                    yield parts()
+        finally:
+            answer.cancel()
+            show(AnswerPart(number, answer.agent.model, None))
+
+    def _calling_lua(self) -> LuaSession | None:
+        """The Lua session when it is a script that calls, None when Python code does."""
+        return self._lua if threading.current_thread() is self._lua_thread else None
+
+
+_current: Runtime | None = None
+_current_lock = threading.Lock()
+
+
+def current() -> Runtime:
+    """The runtime of this process, made on first use."""
+    global _current
+    with _current_lock:
+        if _current is None:
+            _current = Runtime()
+        return _current

@@ -1,0 +1,114 @@
+"""Ctrl-C stops whatever runs, at once, and leaves the kernel, Lua and the engine usable."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.kernels import Notebook, Output
+
+# Twice what is promised: the machine that runs this may be busy.
+SECONDS = 2.0
+
+LOOPS = {
+    "plain": "while true do end",
+    "in pcall": "while true do pcall(function() while true do end end) end",
+    "in a coroutine": "coroutine.wrap(function() while true do end end)()",
+    "in a metamethod": "local t = setmetatable({}, {__index = function() while true do end end})\nprint(t.x)",
+    "in gsub": "string.gsub('x', '.', function() while true do end end)",
+}  # fmt: skip
+
+
+def _stopped(book: Notebook, source: str, until: object) -> Output:
+    book.good("%%lua\nkept = 'yes'")
+    output = book.run(source, until=until, then=book.interrupt)  # type: ignore[arg-type]
+    assert output.error == "Interrupted", output
+    assert output.seconds < SECONDS
+    assert book.value("%lua kept") == "'yes'"
+    return output
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop(book: Notebook, loop: str) -> None:
+    """L5."""
+    _stopped(book, f"%%lua\nprint('running')\n{LOOPS[loop]}", lambda output: output.stdout)
+
+
+def test_while_answering(book: Notebook) -> None:
+    """E5: the answer stops in the engine, too, and the next one is right."""
+    _stopped(
+        book,
+        """%%lua
+local agent = Agent.builder():name("long"):model("smollm2"):temperature(0.9):max_tokens(4000)
+  :build()
+agent:invokeStream("Tell me a very long story about the sea.", function(c) io.write(c.text) end)""",
+        lambda output: len(output.stdout) > 20,
+    )
+    assert _correct(book)
+
+
+def test_while_reading_the_prompt(live_book: Notebook) -> None:
+    """E5."""
+    _stopped(
+        live_book,
+        """%%lua
+local agent = Agent.builder():model("smollm2"):max_tokens(8):build()
+agent:execute(string.rep("The sea is wide and the ships are small. ", 350))""",
+        lambda output: "reading the prompt" in json.dumps(output.shown + output.updates),
+    )
+    assert _correct(live_book)
+
+
+def test_an_interrupted_answer_is_not_remembered(book: Notebook) -> None:
+    book.good(
+        """%%lua
+function make(name)
+  return Agent.builder():name(name):model("smollm2"):system_prompt("Be brief."):max_tokens(400)
+    :temperature(0):build()
+end
+keeper, fresh = make("keeper"), make("fresh")"""
+    )
+    book.run(
+        "%%lua\nkeeper:invokeStream('Tell me a long story.', function(c) io.write(c.text) end)",
+        until=lambda output: bool(output.stdout),
+        then=book.interrupt,
+    )
+    assert book.value("%lua keeper:get_state()") == "'Ready'"
+    after = book.value("%lua keeper:execute('Hello.').metadata.prompt_tokens")
+    assert after == book.value("%lua fresh:execute('Hello.').metadata.prompt_tokens")
+
+
+def test_python_code_that_waits_for_an_answer(book: Notebook) -> None:
+    book.good("from llmspell_jupyter import Agent")
+    output = book.run(
+        "Agent.builder().model('smollm2').max_tokens(4000).build()"
+        ".invokeStream('Tell me a long story.', lambda c: print(c['text']))",
+        until=lambda output: bool(output.stdout),
+        then=book.interrupt,
+    )
+    assert output.error == "KeyboardInterrupt"
+    assert output.seconds < SECONDS
+    assert _correct(book)
+
+
+def test_a_call_that_nothing_can_break_off(book: Notebook) -> None:
+    """A hostile pattern runs inside one C call: the Lua state is given up, the kernel is not."""
+    output = book.run(
+        "%%lua\nprint('running')\n"
+        "string.find(string.rep('a', 40), string.rep('a?', 40) .. string.rep('a', 41))",
+        until=lambda output: bool(output.stdout),
+        then=book.interrupt,
+    )
+    assert output.error == "Interrupted"
+    assert output.seconds < 3
+    assert book.value("%lua 1 + 1") == "2"
+
+
+def _correct(book: Notebook) -> bool:
+    answer = book.good(
+        "%%lua\nprint(Agent.builder():model('smollm2'):temperature(0):max_tokens(32)"
+        ":system_prompt('You are a helpful assistant.'):build()"
+        ":complete('Give me a one-sentence definition of gravity.'))"
+    )
+    return answer.stdout.startswith("Gravity is")
