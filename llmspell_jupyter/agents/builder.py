@@ -51,8 +51,7 @@ class AgentBuilder:
 
     def provider(self, value: Any) -> Self:
         """Name of a provider of the profile; ``local`` stands for ``candle``."""
-        name = _text("provider", value).strip().lower()
-        self._settings.provider = spec.BACKENDS.get(name, name)
+        self._settings.provider = spec.canonical(_text("provider", value))
         return self
 
     def system_prompt(self, value: Any) -> Self:

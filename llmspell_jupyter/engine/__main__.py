@@ -9,6 +9,10 @@ from llmspell_jupyter.config import environment
 from llmspell_jupyter.engine.serve import Settings, serve
 
 
+# An engine that was told to stop takes about a second for its open streams, and holds its lock.
+_PATIENCE_SECONDS = 10.0
+
+
 def main() -> None:
     """Serve until idle, until the owner has ended, or until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m llmspell_jupyter.engine")
@@ -23,7 +27,8 @@ def main() -> None:
             idle_seconds=environment.idle_seconds(),
             owner=arguments.owner,
             queue_limit=environment.queue_limit(),
-        )
+        ),
+        patience=_PATIENCE_SECONDS,
     )
 
 

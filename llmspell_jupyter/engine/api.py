@@ -7,6 +7,7 @@ cpu_threads}}``, in the last value of an answer its metadata.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,9 @@ from llmspell_jupyter.types import (
 _MANY = 10_000_000
 
 _DEFAULT_MAX_TOKENS = GenerationRequest(model="").max_tokens
+
+# How pydantic names the alternatives of a union.
+_KIND = re.compile(r"\[|^(constrained-)?str$")
 
 _Stop = Annotated[str, Field(min_length=1, max_length=1_000)]
 
@@ -164,13 +168,21 @@ def read_body(value: Any, kind: Kind) -> Body:
     try:
         body = kind.body.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the body"
-        unknown = first["type"] == "extra_forbidden"
-        cause = "is not supported by this engine" if unknown else first["msg"].lower()
-        raise RequestError(f"{field}: {cause}.", data={"param": field}) from None
+        raise _explain(error) from None
     usage = bool(body.stream_options and body.stream_options.include_usage)
     return Body(body.generation(), body.stream, usage, body.llmspell.progress)
+
+
+def _explain(error: ValidationError) -> RequestError:
+    # Where several kinds of value are allowed, the complaint that got furthest is about the kind
+    # that was meant; the names of the kinds stand between those of the fields.
+    worst = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
+    field = ".".join(str(part) for part in worst["loc"] if not _KIND.search(str(part)))
+    if not field:
+        return RequestError("The body is not a JSON object with a request.")
+    unknown = worst["type"] == "extra_forbidden"
+    cause = "is not supported by this engine" if unknown else worst["msg"].lower()
+    return RequestError(f"{field[:200]}: {cause}.", data={"param": field[:200]})
 
 
 class Stream:

@@ -59,8 +59,9 @@ def read(path: Path) -> Connection | None:
     """The engine that the file names; None when there is no file or it makes no sense."""
     try:
         values = json.loads(path.read_text("utf-8"))
-        return Connection(**values)
-    except (OSError, ValueError, TypeError):
+        # A newer engine may say more; its protocol tells whether this one can talk to it.
+        return Connection(**{name: values[name] for name in Connection.__dataclass_fields__})
+    except (OSError, ValueError, TypeError, LookupError):
         return None
 
 

@@ -22,12 +22,15 @@ def encode(message: dict[str, Any]) -> bytes:
     """One frame.
 
     Raises:
-        BadFrame: The message is larger than ``LARGEST``, or holds NaN or an infinity.
+        BadFrame: The message is larger than ``LARGEST``, nests too deeply, or holds NaN or an
+            infinity.
     """
     try:
-        body = json.dumps(message, allow_nan=False, ensure_ascii=False).encode("utf-8", "replace")
-    except ValueError as error:
+        text = json.dumps(message, allow_nan=False, ensure_ascii=False)
+    except (ValueError, RecursionError) as error:
         raise BadFrame(str(error)) from None
+    # File names may hold halves of characters; they arrive as they were.
+    body = text.encode("utf-8", "surrogatepass")
     if len(body) > LARGEST:
         raise BadFrame(f"a message of {len(body)} bytes is larger than {LARGEST}")
     return len(body).to_bytes(4, "big") + body
@@ -65,15 +68,17 @@ async def receive(stream: asyncio.StreamReader) -> dict[str, Any] | None:
 
 
 def _size(head: bytes) -> int:
+    if len(head) != 4:
+        raise BadFrame("the stream ended inside a frame")
     size = int.from_bytes(head, "big")
-    if len(head) != 4 or size > LARGEST:
+    if size > LARGEST:
         raise BadFrame(f"a frame claims {size} bytes")
     return size
 
 
 def _decode(body: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(body, parse_constant=_refuse)
+        message = json.loads(body.decode("utf-8", "surrogatepass"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"a frame is not JSON: {error}") from None
     if not isinstance(message, dict):

@@ -53,14 +53,18 @@ class Settings:
     queue_limit: int
 
 
-def serve(settings: Settings) -> bool:
+def serve(settings: Settings, *, patience: float = 0) -> bool:
     """Run the engine until it is told to stop.
+
+    Args:
+        settings: How it runs.
+        patience: Time that an engine before this one has to end, in seconds.
 
     Returns:
         False if this user's engine runs already; nothing was done then.
     """
     try:
-        with filelock.FileLock(paths.engine_lock(), timeout=0):
+        with filelock.FileLock(paths.engine_lock(), timeout=patience):
             _clear_stale_sockets()
             asyncio.run(_serve(settings))
     except filelock.Timeout:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -110,6 +111,8 @@ async def _start() -> Connection:
         )
     finally:
         os.close(handle)
+    # Takes note of its end, whenever that is; otherwise a dead process would stay listed.
+    threading.Thread(target=process.wait, name="llmspell-engine", daemon=True).start()
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         ended = process.poll() is not None

@@ -33,7 +33,7 @@ class Post:
         """
         if self.worker is None or self.worker.state == "dead":
             self.worker = WorkerProcess(self.model, self.options)
-            await self.worker.start()
+            self.worker.start()
         worker = self.worker
         try:
             await worker.loaded()

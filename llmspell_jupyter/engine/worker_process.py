@@ -6,27 +6,32 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 from llmspell_jupyter.engine import dispatch, frames, messages
 from llmspell_jupyter.engine.backend import Event, Failed, Finished
-from llmspell_jupyter.errors import WorkerDied, from_wire
+from llmspell_jupyter.errors import BadModelFile, EngineError, WorkerDied, from_wire
 from llmspell_jupyter.types import GenerationRequest, LoadOptions, ModelInfo
 
 _log = logging.getLogger(__name__)
 
 # A crash can follow thousands of lines; the last ones say why.
-_TAIL_LINES = 30
+_TAIL_LINES = 60
 _LONGEST_LINE = 1_000
 _SHOWN_LINES = 5
 
-_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGFPE", "SIGABRT"}
+# How a library ends that was built for another processor.
+_MISFITS = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGFPE"}
+
+# What Python's fault handler writes first; its stack of our own functions follows.
+_FATAL = "Fatal Python error"
 
 
 class WorkerProcess:
@@ -53,6 +58,7 @@ class WorkerProcess:
         self._loaded.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._requests: dict[str, asyncio.Queue[Event]] = {}
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._starting: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -60,8 +66,24 @@ class WorkerProcess:
         """Process id; None before it starts."""
         return self._process.pid if self._process else None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start the process and begin to load; ``loaded`` waits for the end of it."""
+        # A task of its own: the request that asked may be cancelled halfway.
+        self._starting = asyncio.create_task(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._spawn()
+        except OSError as error:
+            self.state = "dead"
+            self._loaded.set_exception(
+                EngineError(
+                    f"No process could be started for {self.model.id}: {error}",
+                    hint="Close other programs or notebooks, then run the cell again.",
+                )
+            )
+
+    async def _spawn(self) -> None:
         started = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "llmspell_jupyter.engine.worker"),
@@ -127,6 +149,8 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """End the process and wait for it; its memory is free afterwards."""
+        if self._starting is not None:
+            await self._starting
         if self._process is None:
             return
         assert self._process.stdin is not None
@@ -152,17 +176,20 @@ class WorkerProcess:
         log = asyncio.create_task(self._keep_log())
         try:
             await self._receive(started)
-        except (frames.BadFrame, KeyError, TypeError) as error:
-            self._tail.append(f"unreadable message: {error!r}")
-            self._process.kill()
+        except Exception as error:
+            # Whatever a message of its does to this side, nothing more of it can be trusted.
+            self._tail.append(f"unreadable message: {error!r}"[:_LONGEST_LINE])
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        # From here on requests are for the next worker.
+        self.state = "dead"
         await self._process.wait()
         # The log may be held open by a grandchild; the last lines are there long before.
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(log, 1)
-        self.state = "dead"
         obituary = self._obituary()
         if not self._loaded.done():
-            self._loaded.set_exception(obituary)
+            self._loaded.set_exception(self._verdict() or obituary)
         for request_id, events in self._requests.items():
             events.put_nowait(Failed(request_id, obituary))
 
@@ -194,6 +221,20 @@ class WorkerProcess:
                 self._tail.append(text)
                 _log.info("worker %s: %s", self._process.pid, text)
 
+    def _verdict(self) -> BadModelFile | None:
+        """What a death while loading says of the file; None if nothing."""
+        code = self._process.returncode if self._process else None
+        if _signal_name(code) != "SIGABRT":
+            return None
+        cause = next((line for line in reversed(_words(self._tail)) if _FATAL not in line), "")
+        cause = re.sub(r"^\S*/", "", cause)  # Where the library was built says nothing here.
+        return BadModelFile(
+            f"{self.model.path} cannot be loaded: its backend gave up on it"
+            + (f": {cause}" if cause else "."),
+            hint="Fetch or copy the file again; %model_list shows the models that can be used.",
+            data={"path": str(self.model.path), "cause": cause, "log": list(self._tail)},
+        )
+
     def _obituary(self) -> WorkerDied:
         code = self._process.returncode if self._process else None
         return died(self.model, code, answered=self.answered, tail=list(self._tail))
@@ -210,19 +251,30 @@ def died(model: ModelInfo, code: int | None, *, answered: int, tail: Sequence[st
         tail: Last lines of its log.
     """
     name = _signal_name(code)
-    how = f"was ended by {name}" if name else f"ended with status {code}"
+    how = f"was ended by {name}" if name else "ended"
+    how += f" with status {code}" if code and not name else ""
     message = f"The process that held {model.id} {how}"
     repair = dispatch.backend_for(model).repair_line()
-    if name in _CRASHES and not answered and repair:
-        message += " in its first decode; its native library does not fit this processor."
+    if name in _MISFITS and not answered and repair:
+        message += " before its first token; its native library does not fit this processor."
         hint = f"Rebuild it; type in a terminal: {repair}"
     else:
         message += "; the engine is well."
         hint = "Run the cell again: a new process loads the model."
-    if tail:
-        message += "\nIts last words:\n" + "\n".join(f"  {line}" for line in tail[-_SHOWN_LINES:])
+    if words := _words(tail)[-_SHOWN_LINES:]:
+        message += "\nIts last words:\n" + "\n".join(f"  {line}" for line in words)
     data = {"model": model.id, "exit_status": code, "signal": name, "log": list(tail)}
     return WorkerDied(message, hint=hint, data=data)
+
+
+def _words(tail: Iterable[str]) -> list[str]:
+    """The lines of a log up to the report of a crash."""
+    words: list[str] = []
+    for line in tail:
+        words.append(line)
+        if line.startswith(_FATAL):
+            break
+    return words
 
 
 def _signal_name(code: int | None) -> str | None:

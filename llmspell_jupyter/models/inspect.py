@@ -5,12 +5,12 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from llmspell_jupyter.errors import BadModelFile
 
@@ -24,6 +24,7 @@ _MOST_TENSORS = 100_000
 _LONGEST_KEY = 1_000
 _LONGEST_TEXT = 4_000_000
 _MOST_ITEMS = 4_000_000
+_LARGEST_HEADER = 64 * 1024 * 1024
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?"}
@@ -64,15 +65,11 @@ def read_gguf(path: Path) -> GgufHeader:
         BadModelFile: The file is not GGUF, or its header is damaged; the message says where.
         OSError: The file cannot be opened.
     """
+    # Not memory-mapped: touching a page of a file that somebody is cutting ends the process.
     with path.open("rb") as file:
-        try:
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:
-            raise _bad(path, "it is empty") from None
-        with view:
-            reader = _Reader(path, view)
-            metadata = reader.metadata()
-            parameters = reader.tensors()
+        reader = _Reader(path, file)
+        metadata = reader.metadata()
+        parameters = reader.tensors()
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise _bad(path, "it does not say its architecture (general.architecture)")
@@ -96,13 +93,15 @@ def _file_type(number: object) -> str | None:
 class _Reader:
     """A cursor over the file that never moves past its end."""
 
-    def __init__(self, path: Path, view: mmap.mmap):
+    def __init__(self, path: Path, file: BinaryIO):
         self._path = path
-        self._view = view
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
         self._at = 0
-        if view[:4] != _MAGIC:
+        if not self._size:
+            raise _bad(path, "it is empty")
+        if self._size < len(_MAGIC) or self._take(len(_MAGIC)) != _MAGIC:
             raise _bad(path, "it does not begin with 'GGUF'")
-        self._at = 4
         version = self._scalar("I")
         if version not in _VERSIONS:
             raise _bad(path, f"its GGUF version is {version}; versions 2 and 3 are known")
@@ -133,7 +132,7 @@ class _Reader:
             for _ in range(dimensions):
                 size *= self._scalar("Q")
             self._scalar("I")
-            if self._scalar("Q") >= len(self._view):
+            if self._scalar("Q") >= self._size:
                 raise _bad(self._path, f"tensor {name!r} would lie past the end; it is cut short")
             total += size
         return total
@@ -151,16 +150,14 @@ class _Reader:
         count = self._count(f"items in {key!r}", _MOST_ITEMS)
         if kind == _STRING:
             for _ in range(count):
-                self._take(self._length(f"an item of {key!r}", _LONGEST_TEXT))
+                self._skip(self._length(f"an item of {key!r}", _LONGEST_TEXT))
         elif kind in _SCALARS:
-            self._take(count * struct.calcsize("<" + _SCALARS[kind]))
+            self._skip(count * struct.calcsize("<" + _SCALARS[kind]))
         else:
             raise _bad(self._path, f"metadata key {key!r} is a list of the unknown type {kind}")
 
     def _text(self, what: str, longest: int) -> str:
-        size = self._length(what, longest)
-        start = self._take(size)
-        return self._view[start : start + size].decode("utf-8", "replace")
+        return self._take(self._length(what, longest)).decode("utf-8", "replace")
 
     def _length(self, what: str, longest: int) -> int:
         size: int = self._scalar("Q")
@@ -175,15 +172,25 @@ class _Reader:
         return count
 
     def _scalar(self, code: str) -> Any:
-        start = self._take(struct.calcsize("<" + code))
-        return struct.unpack_from("<" + code, self._view, start)[0]
+        return struct.unpack("<" + code, self._take(struct.calcsize("<" + code)))[0]
 
-    def _take(self, size: int) -> int:
-        start = self._at
-        if start + size > len(self._view):
-            raise _bad(self._path, f"it ends at byte {len(self._view)}, inside its header")
-        self._at = start + size
-        return start
+    def _take(self, size: int) -> bytes:
+        self._advance(size)
+        data = self._file.read(size)
+        if len(data) != size:
+            raise _bad(self._path, "it is being changed by another program")
+        return data
+
+    def _skip(self, size: int) -> None:
+        self._advance(size)
+        self._file.seek(size, os.SEEK_CUR)
+
+    def _advance(self, size: int) -> None:
+        self._at += size
+        if self._at > self._size:
+            raise _bad(self._path, f"it ends at byte {self._size}, inside its header")
+        if self._at > _LARGEST_HEADER:
+            raise _bad(self._path, f"its header is longer than {_LARGEST_HEADER} bytes")
 
 
 def _bad(path: Path, cause: str) -> BadModelFile:

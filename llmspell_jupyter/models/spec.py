@@ -29,6 +29,12 @@ _LONGEST = 300
 _SIZE = re.compile(r"\d+(?:\.\d+)?[mb]", re.IGNORECASE)
 
 
+def canonical(provider: str) -> str:
+    """A provider's own name, for a name in any case that may be a synonym."""
+    name = provider.strip().lower()
+    return BACKENDS.get(name, name)
+
+
 def parse(text: str) -> ModelSpec:
     """Read a model name.
 
@@ -54,7 +60,7 @@ def parse(text: str) -> ModelSpec:
     return ModelSpec(
         name=match["name"],
         variant=match["variant"],
-        backend=BACKENDS[backend.lower()] if backend else None,
+        backend=canonical(backend) if backend else None,
     )
 
 
@@ -66,7 +72,7 @@ def split_provider(text: str) -> tuple[str | None, str]:
     """
     prefix, slash, rest = text.strip().partition("/")
     if slash and prefix.lower() in PROVIDERS:
-        return BACKENDS.get(prefix.lower(), prefix.lower()), rest
+        return canonical(prefix), rest
     return None, text.strip()
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from llmspell_jupyter.config import paths
-from llmspell_jupyter.errors import BadModelFile, ModelNotFound
+from llmspell_jupyter.errors import BadModelFile, InvalidModelSpec, ModelNotFound
 from llmspell_jupyter.models import inspect, spec
 from llmspell_jupyter.types import ModelInfo, ModelSpec
 
@@ -50,7 +50,7 @@ def resolve(wanted: ModelSpec) -> ModelInfo:
         return ECHO
     found = choose(wanted, installed())
     if found.architecture is None:
-        inspect.read_gguf(found.path)
+        _explain(found.path)
     return found
 
 
@@ -121,13 +121,31 @@ def _bundled() -> Iterator[ModelInfo]:
 
 def _in_folders(folders: Sequence[Path]) -> Iterator[ModelInfo]:
     for folder in folders:
-        for path in sorted(folder.glob("*/*.gguf")) if folder.is_dir() else ():
+        for path in _weights(folder):
             name = path.parent.name
             try:
                 spec.parse(name)
-            except ValueError:
-                continue
-            yield _describe(name, path, bundled=False)
+                yield _describe(name, path, bundled=False)
+            except (InvalidModelSpec, OSError):
+                continue  # Another kind of folder, or the file has gone meanwhile.
+
+
+def _weights(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.glob("*/*.gguf")) if path.is_file()]
+    except OSError:
+        return []  # A folder that this user may not look into.
+
+
+def _explain(path: Path) -> None:
+    try:
+        inspect.read_gguf(path)
+    except OSError as error:
+        raise BadModelFile(
+            f"{path} cannot be opened: {error.strerror}.",
+            hint="Check that the file is there and that you may read it.",
+            data={"path": str(path), "cause": error.strerror},
+        ) from None
 
 
 def _describe(model_id: str, path: Path, *, bundled: bool) -> ModelInfo:

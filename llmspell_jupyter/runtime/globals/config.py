@@ -41,7 +41,9 @@ class Config(ScriptGlobal):
     @script
     def getProvider(self, name: Any) -> dict[str, Any] | None:
         """A provider's settings, or nil."""
-        found = self._configuration.providers.named().get(spec.BACKENDS.get(name, name))
+        if not isinstance(name, str):
+            return None
+        found = self._configuration.providers.named().get(spec.canonical(name))
         return found.model_dump(mode="json") if found else None
 
     @script
@@ -69,7 +71,7 @@ class Config(ScriptGlobal):
         """One of the sections ``providers``, ``engines``, ``runtime`` and ``security``."""
         if name == "security":
             return self.getSecurity()
-        if name not in _SECTIONS:
+        if not isinstance(name, str) or name not in _SECTIONS:
             raise ConfigError(
                 f"Unknown configuration section: {name}",
                 hint=f"There are {', '.join(_SECTIONS)}.",

@@ -27,12 +27,12 @@ class LocalLLM(ScriptGlobal):
 
         With the name of a backend its fields stand at the top level, too. Never raises.
         """
-        table: dict[str, Any] = {
+        table: dict[str, dict[str, Any]] = {
             "ollama": {"running": False, "models": 0, "error": "Not configured"},
             "candle": self._candle_status(),
         }
-        chosen = spec.BACKENDS.get(backend) if isinstance(backend, str) else None
-        return table | table[chosen] if chosen else table
+        chosen = table.get(spec.canonical(backend), {}) if isinstance(backend, str) else {}
+        return {**table, **chosen}
 
     @script
     def list(self, backend: Any = None) -> Any:
@@ -40,8 +40,8 @@ class LocalLLM(ScriptGlobal):
 
         Takes ``"candle"``, ``"ollama"``, ``"all"`` or nothing.
         """
-        wanted = "all" if backend is None else backend
-        if wanted != "all" and wanted not in spec.BACKENDS:
+        wanted = spec.canonical(backend) if isinstance(backend, str) else backend or "all"
+        if wanted not in ("all", *spec.BACKENDS.values()):
             raise RequestError(
                 f"Backend {wanted!r} is not known.",
                 hint=f'Write one of {", ".join(sorted(spec.BACKENDS))} or "all".',

@@ -43,7 +43,9 @@ class Provider(ScriptGlobal):
         return self._find(name) is not None
 
     def _find(self, name: Any) -> providers.Provider | None:
-        return self._runtime.providers.get(spec.BACKENDS.get(name, name)) if name else None
+        if not isinstance(name, str):
+            return None
+        return self._runtime.providers.get(spec.canonical(name))
 
 
 def _describe(provider: providers.Provider) -> dict[str, Any]:
