@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from llmspell_jupyter.magics.magics import LLMSpellMagics
+
 __all__ = [
     "JSON",
     "Agent",
@@ -26,11 +28,17 @@ __all__ = [
 _SCRIPT_GLOBALS = frozenset({"Agent", "Config", "Debug", "JSON", "LocalLLM", "Provider"})
 
 
+# The magics of this process, once they are loaded: they show what Python code waits for.
+_magics: LLMSpellMagics | None = None
+
+
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics; IPython calls it for ``%load_ext llmspell_jupyter``."""
     from llmspell_jupyter.magics.magics import LLMSpellMagics
 
-    shell.register_magics(LLMSpellMagics)
+    global _magics
+    _magics = LLMSpellMagics(shell)
+    shell.register_magics(_magics)
 
 
 def __getattr__(name: str) -> Any:
@@ -38,6 +46,8 @@ def __getattr__(name: str) -> Any:
     if name in _SCRIPT_GLOBALS:
         from llmspell_jupyter.runtime.runtime import current
 
+        if _magics is not None:
+            return _magics.cells.runtime.globals[name]
         return current().globals[name]
     if name == "LLMSpellError":
         from llmspell_jupyter.errors import LLMSpellError

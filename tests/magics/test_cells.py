@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.support.kernels import Notebook
+from tests.support.kernels import Notebook, notebook
 
 GRAVITY = """%%lua
 local agent = Agent.builder():provider("candle"):model("smollm2:135m"):temperature(0)
@@ -126,6 +126,15 @@ def test_python_and_lua_share_agents(book: Notebook) -> None:
     assert book.value("%lua Agent.get('from Python'):complete('hello')") == "'hello'"
     chunks = "c = []; agent.invokeStream('a b', lambda chunk: c.append(chunk['text'])); c"
     assert book.value(chunks) == "['a ', 'b']"
+
+
+def test_python_code_sees_the_live_line_too() -> None:
+    """Also when no magic was used before."""
+    with notebook(LLMSPELL_RENDER="auto") as fresh:
+        fresh.good("from llmspell_jupyter import Agent")
+        answer = fresh.good("Agent.builder().model('echo').build().complete('hello there')")
+        assert answer.shown
+        assert answer.updates[-1] == {"text/plain": ""}
 
 
 def test_an_agent_remembers_the_conversation(book: Notebook) -> None:

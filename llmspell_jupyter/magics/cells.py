@@ -1,0 +1,90 @@
+"""What stands behind the magics of one notebook: its runtime, and how a script is followed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from llmspell_jupyter.config import environment
+from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.magics import reports, values
+from llmspell_jupyter.magics.errors import Sources, shown_plainly
+from llmspell_jupyter.magics.live import LiveLine
+from llmspell_jupyter.runtime import runtime as runtimes
+from llmspell_jupyter.runtime.execution import Execution
+from llmspell_jupyter.runtime.host import Printed
+from llmspell_jupyter.runtime.runtime import AnswerPart
+
+
+class Cells:
+    """Runs scripts and shows what happens meanwhile. Use on the main thread.
+
+    Attributes:
+        runtime: The notebook's runtime; its answers to Python code are shown live, too.
+    """
+
+    def __init__(self, shell: InteractiveShell):
+        self._shell = shell
+        self._sources = Sources()
+        # Only kernels have displays that can be updated; a fixed rendering must not change.
+        updatable = hasattr(shell, "kernel") and environment.render() == "auto"
+        self._live = LiveLine(lambda: shell.execution_count, enabled=updatable)
+        self.runtime = runtimes.current()
+        self.runtime.show = self._live.show
+
+    def run_lua(
+        self, source: str, shown: str, *, expression: bool = False, timeout: float | None = None
+    ) -> Any:
+        """Run a script to its end.
+
+        Args:
+            source: Lua source.
+            shown: The cell as the user sees it; its lines are those of ``source``.
+            expression: Take the source for an expression if it is one.
+            timeout: Seconds it may run; None takes the profile's limit.
+
+        Returns:
+            What the script returned, as Python values that show themselves as trees.
+        """
+        chunk = f"cell[{self._shell.execution_count}]"
+        self._sources.add(chunk, shown)
+        with shown_plainly(self._sources):
+            if not source.strip():
+                raise RequestError(
+                    "There is no Lua to run.",
+                    hint="Write a script below %%lua, or an expression after %lua: %lua 1 + 1",
+                )
+            execution = self.runtime.start_lua(
+                source, chunk, expression=expression, timeout=timeout
+            )
+            return values.result(self._follow(execution))
+
+    def profile(self, *, choices: bool) -> str:
+        """The profile in force; ``choices`` adds the names of all."""
+        return reports.profile(self.runtime, choices=choices)
+
+    def status(self) -> str:
+        """Profile, engine, workers and jobs."""
+        return reports.status(self.runtime)
+
+    def models(self) -> str:
+        """The models on this machine."""
+        return reports.models(self.runtime.engine.models())
+
+    def _follow(self, execution: Execution) -> Any:
+        """Show what happens until the script ends; Ctrl-C stops it and then waits for its end."""
+        while True:
+            try:
+                for event in execution.events():
+                    if isinstance(event, Printed):
+                        sys.stdout.write(event.text)
+                    elif isinstance(event, AnswerPart):
+                        self._live.show(event)
+                self._live.clear()
+                return execution.result()
+            except KeyboardInterrupt:
+                execution.stop("Stopped; Lua globals and agents are kept.")
+            finally:
+                self._live.clear()
