@@ -11,15 +11,13 @@ from importlib.metadata import version
 from typing import Any
 
 import click
-import psutil
 
-from llmspell_jupyter.config import environment, paths
-from llmspell_jupyter.engine import connection as connections
+from llmspell_jupyter.config import environment
+from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.serve import Settings, serve
 from llmspell_jupyter.errors import EngineUnavailable, LLMSpellError
 
-_STOP_SECONDS = 5.0
 _LOG_LINES = 100
 
 
@@ -90,32 +88,17 @@ def engine_status() -> None:
 @engine.command("stop")
 def engine_stop() -> None:
     """End the engine, also one that does not answer; models are unloaded."""
-    found = connections.read(paths.connection_file())
-    process = found.process() if found else None
-    if found is None or process is None:
-        click.echo("The engine is not running.")
-        return
-    try:
-        _with_client(EngineClient.shutdown)
-    except LLMSpellError:
-        process.terminate()
-    if not _gone(process):
-        process.kill()
-        process.wait(_STOP_SECONDS)
-    connections.withdraw(paths.connection_file(), found)
-    click.echo(f"The engine (process {found.pid}) has ended.")
+    pid = _with_client(control.stop)
+    click.echo(
+        "The engine is not running." if pid is None else f"The engine (process {pid}) has ended."
+    )
 
 
 @engine.command("logs")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=_LOG_LINES, show_default=True)
 def engine_logs(lines: int) -> None:
     """Print what the engine and its workers last wrote."""
-    log = paths.engine_log()
-    if not log.exists():
-        click.echo("The engine has written nothing yet.")
-        return
-    for line in log.read_text("utf-8", "replace").splitlines()[-lines:]:
-        click.echo(line)
+    click.echo(control.log_tail(lines) or "The engine has written nothing yet.")
 
 
 def _with_client(use: Callable[[EngineClient], Any]) -> Any:
@@ -124,16 +107,6 @@ def _with_client(use: Callable[[EngineClient], Any]) -> Any:
         return use(client)
     finally:
         client.close()
-
-
-def _gone(process: psutil.Process) -> bool:
-    try:
-        process.wait(_STOP_SECONDS)
-    except psutil.TimeoutExpired:
-        return False
-    except psutil.NoSuchProcess:
-        pass
-    return True
 
 
 @contextmanager

@@ -32,6 +32,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+#: Hints that many errors share.
+SEE_LOGS = "To see why, type: %llmspell_engine logs (in a terminal: jupyter llmspell engine logs)"
+STOP_ENGINE = "Type: %llmspell_engine stop (in a terminal: jupyter llmspell engine stop)"
+
 
 class LLMSpellError(Exception):
     """Base of all errors here.

@@ -17,7 +17,15 @@ import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from llmspell_jupyter.engine import messages, start
-from llmspell_jupyter.errors import AnswerTimeout, EngineDied, EngineError, LLMSpellError, from_wire
+from llmspell_jupyter.errors import (
+    SEE_LOGS,
+    STOP_ENGINE,
+    AnswerTimeout,
+    EngineDied,
+    EngineError,
+    LLMSpellError,
+    from_wire,
+)
 from llmspell_jupyter.types import (
     Chunk,
     Completion,
@@ -231,10 +239,9 @@ async def _generate(request: GenerationRequest) -> AsyncIterator[Part]:
 def _gone(error: httpx.TransportError | None, pid: int) -> EngineDied:
     silent = isinstance(error, httpx.TimeoutException)
     how = f"was silent for {_SILENCE_SECONDS:.0f} s" if silent else "ended while it answered"
-    hint = "engine stop" if silent else "engine logs"
     return EngineDied(
         f"The engine (process {pid}) {how}.",
-        hint=f"Run the cell again; to see why, type: !jupyter llmspell {hint}",
+        hint=STOP_ENGINE if silent else f"Run the cell again. {SEE_LOGS}",
         data={"pid": pid},
     )
 

@@ -156,9 +156,11 @@ def _listen(transport: Literal["unix", "tcp"]) -> Iterator[tuple[socket.socket, 
 
 def _socket_folder() -> Path:
     """A fresh folder for the socket that only its user can enter."""
-    runtime = paths.runtime_folder()
-    fits = len(os.fsencode(runtime)) + len("/llmspell-xxxxxxxx/engine.sock") < _LONGEST_SOCKET_PATH
-    return Path(tempfile.mkdtemp(prefix="llmspell-", dir=runtime if fits else None))
+    # Temporary folders of batch systems can be as long as any other.
+    places = (paths.runtime_folder(), Path(tempfile.gettempdir()), Path("/tmp"))
+    room = _LONGEST_SOCKET_PATH - len("/llmspell-xxxxxxxx/engine.sock")
+    place = next((each for each in places if len(os.fsencode(each)) < room), None)
+    return Path(tempfile.mkdtemp(prefix="llmspell-", dir=place))
 
 
 def _clear_stale_sockets() -> None:

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from llmspell_jupyter.engine import api, messages
 from llmspell_jupyter.engine.engine import Engine
-from llmspell_jupyter.errors import EngineError, LLMSpellError, RequestError
+from llmspell_jupyter.errors import SEE_LOGS, EngineError, LLMSpellError, RequestError
 from llmspell_jupyter.types import Chunk, Completion, Progress
 
 _log = logging.getLogger(__name__)
@@ -228,5 +228,5 @@ async def _answer_surprise(request: Request, error: Exception) -> Response:
 def _surprise(error: Exception) -> EngineError:
     return EngineError(
         f"The engine failed: {type(error).__name__}: {error}",
-        hint="Type: !jupyter llmspell engine logs",
+        hint=SEE_LOGS,
     )

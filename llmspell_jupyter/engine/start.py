@@ -19,7 +19,7 @@ import httpx
 from llmspell_jupyter.config import environment, paths
 from llmspell_jupyter.engine import connection as connections
 from llmspell_jupyter.engine.connection import PROTOCOL, Connection
-from llmspell_jupyter.errors import EngineUnavailable
+from llmspell_jupyter.errors import SEE_LOGS, STOP_ENGINE, EngineUnavailable
 
 _POLL_SECONDS = 0.03
 _START_SECONDS = 60.0
@@ -59,7 +59,7 @@ async def find() -> Connection | None:
             return None
         raise EngineUnavailable(
             f"The running engine is of version {connection.version}, which this one cannot use.",
-            hint="Type: !jupyter llmspell engine stop",
+            hint=STOP_ENGINE,
             data={"pid": connection.pid},
         )
     try:
@@ -71,7 +71,7 @@ async def find() -> Connection | None:
     except httpx.TimeoutException:
         raise EngineUnavailable(
             f"The engine (process {connection.pid}) does not answer.",
-            hint="Type: !jupyter llmspell engine stop",
+            hint=STOP_ENGINE,
             data={"pid": connection.pid},
         ) from None
     return connection
@@ -123,7 +123,7 @@ async def _start() -> Connection:
         await asyncio.sleep(_POLL_SECONDS)
     raise EngineUnavailable(
         "The engine could not be started." + _last_words(log),
-        hint="Type: !jupyter llmspell engine logs",
+        hint=SEE_LOGS,
         data={"log": str(log), "exit_status": process.poll()},
     )
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from llmspell_jupyter.engine import dispatch, frames, messages
 from llmspell_jupyter.engine.backend import Backend, Event, Failed
-from llmspell_jupyter.errors import EngineError, LLMSpellError
+from llmspell_jupyter.errors import SEE_LOGS, EngineError, LLMSpellError
 from llmspell_jupyter.types import LoadOptions
 
 _log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class _Worker:
 def _unexpected(error: Exception) -> EngineError:
     return EngineError(
         f"The backend failed: {type(error).__name__}: {error}",
-        hint="Type: !jupyter llmspell engine logs",
+        hint=SEE_LOGS,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from llmspell_jupyter.config import environment
+from llmspell_jupyter.engine import control
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.magics import reports, values
 from llmspell_jupyter.magics.errors import Sources, shown_plainly
@@ -72,6 +73,15 @@ class Cells:
     def models(self) -> str:
         """The models on this machine."""
         return reports.models(self.runtime.engine.models())
+
+    def stop_engine(self) -> str:
+        """End the engine; the next answer starts a new one."""
+        pid = control.stop(self.runtime.engine)
+        return "No engine is running." if pid is None else f"The engine (process {pid}) has ended."
+
+    def engine_log(self) -> str:
+        """What the engine and its workers last wrote."""
+        return control.log_tail() or "The engine has written nothing yet."
 
     def _follow(self, execution: Execution) -> Any:
         """Show what happens until the script ends; Ctrl-C stops it and then waits for its end."""

@@ -70,6 +70,17 @@ class LLMSpellMagics(Magics):
         with shown_plainly():
             print(cells.status())
 
+    @magic_arguments()
+    @argument("action", nargs="?", choices=("status", "stop", "logs"), help="default: status")
+    @line_magic
+    def llmspell_engine(self, line: str) -> None:
+        """Show the engine that runs the models, end it, or show what it last wrote."""
+        arguments = parse_argstring(self.llmspell_engine, line)
+        cells = self.cells
+        with shown_plainly():
+            reports = {"stop": cells.stop_engine, "logs": cells.engine_log}
+            print(reports.get(arguments.action, cells.status)())
+
     @line_magic
     def llmspell_reset(self, line: str) -> None:
         """Forget Lua globals and agents; profile and loaded models stay."""

@@ -73,6 +73,19 @@ def test_the_engine_is_killed(private_book: Notebook) -> None:
     assert int(private_book.value(ENGINE)) != engine
 
 
+def test_the_engine_is_looked_after_from_a_cell(private_book: Notebook) -> None:
+    _warm(private_book)
+    engine = private_book.value(ENGINE)
+    assert "llmspell_jupyter" in private_book.good("%llmspell_engine logs").stdout
+    assert private_book.good("%llmspell_engine stop").stdout == (
+        f"The engine (process {engine}) has ended.\n"
+    )
+    assert private_book.good("%llmspell_engine stop").stdout == "No engine is running.\n"
+    assert "not running" in private_book.good("%llmspell_status").stdout
+    assert "not running" in private_book.good("%llmspell_engine").stdout
+    assert "stop" in private_book.run("%llmspell_engine start").stderr
+
+
 def test_a_restarted_kernel_finds_its_model_warm(private_book: Notebook) -> None:
     _warm(private_book)
     engine, worker = (int(private_book.value(each)) for each in (ENGINE, WORKER))
