@@ -23,6 +23,7 @@ from llmspell_jupyter.errors import (
     AnswerTimeout,
     EngineDied,
     EngineError,
+    Interrupted,
     LLMSpellError,
     from_wire,
 )
@@ -59,6 +60,7 @@ class EngineClient:
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._kept = ExitStack()
+        self._waiting: set[Future[Any]] = set()
 
     def status(self, *, start_engine: bool = False) -> dict[str, Any] | None:
         """What the engine is doing; None when none runs.
@@ -111,11 +113,18 @@ class EngineClient:
                 portal.call(portal.stop, True)
                 self._kept.close()
 
+    def cancel(self) -> None:
+        """End the calls that wait for an answer now; each raises ``Interrupted``."""
+        for future in tuple(self._waiting):
+            future.cancel()
+
     def _wait(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         future = self._ready_portal().start_task_soon(ask)
+        self._waiting.add(future)
         try:
             return _result(future)
         finally:
+            self._waiting.discard(future)
             future.cancel()
 
     def _ready_portal(self) -> BlockingPortal:
@@ -196,7 +205,7 @@ def _result(future: Future[_T]) -> _T:
             if future.done():
                 raise
         except CancelledError:
-            raise EngineError("The request was cancelled.") from None
+            raise Interrupted("Stopped while it waited for the engine.") from None
 
 
 async def _get(client: httpx.AsyncClient, path: str) -> dict[str, Any]:

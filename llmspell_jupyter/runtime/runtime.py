@@ -112,7 +112,11 @@ class Runtime:
         else:
             table, _, method = name.partition(".")
             target = self.globals[table]
-        return exports.call(target, method, args)
+        lua = self._lua
+        if lua is None:
+            return exports.call(target, method, args)
+        with lua.on_stop(self.engine.cancel):
+            return exports.call(target, method, args)
 
     def make_agent(self, settings: AgentSettings) -> Agent:
         """The agent that finished settings describe, kept under its name.

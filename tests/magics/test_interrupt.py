@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
-from tests.support.kernels import Notebook, Output
+from tests.support.kernels import Notebook, Output, notebook
 
 # Twice what is promised: the machine that runs this may be busy.
 SECONDS = 2.0
@@ -90,6 +93,26 @@ def test_python_code_that_waits_for_an_answer(book: Notebook) -> None:
     assert output.error == "KeyboardInterrupt"
     assert output.seconds < SECONDS
     assert _correct(book)
+
+
+def test_while_the_engine_hangs(tmp_path: Path) -> None:
+    """A stopped engine holds up no cell; it goes on where it was."""
+    with notebook(JUPYTER_RUNTIME_DIR=str(tmp_path)) as own:
+        own.good("%%lua\nkept = 'yes'; LocalLLM.list()")
+        own.good("from llmspell_jupyter.runtime import runtime")
+        engine = int(own.value("runtime.current().engine.status()['pid']"))
+        os.kill(engine, signal.SIGSTOP)
+        output = own.run(
+            "%%lua\nprint('running')\nLocalLLM.list()",
+            until=lambda output: bool(output.stdout),
+            then=own.interrupt,
+        )
+        os.kill(engine, signal.SIGCONT)
+        assert output.error == "Interrupted"
+        assert output.seconds < SECONDS
+        assert own.value("%lua kept") == "'yes'"
+        assert own.value("%lua #LocalLLM.list()") == "1"
+        own.good("runtime.current().engine.shutdown()")
 
 
 def test_a_call_that_nothing_can_break_off(book: Notebook) -> None:
