@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ os.environ |= {
     "LLMSPELL_RENDER": "plain",
     "GGML_NO_BACKTRACE": "1",
 }
+
+# A shell that starts this in the background has it ignored, and tests send it to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _connect = socket.socket.connect
 

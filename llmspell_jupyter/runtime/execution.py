@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Events that a script may be ahead of the thread that shows them.
 _BACKLOG: Final = 10_000
 _POLL: Final = 0.05
+#: Longest wait in one piece: Windows lets no Ctrl-C through to a thread that waits for a lock.
+_TURN: Final = 0.2
 _WAKE: Final = object()
 
 
@@ -161,11 +163,12 @@ class Execution:
         self._session._cancel_host_calls()
         self._queue.put(_WAKE)
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         """Seconds until ``_watch`` has something to look at."""
         if self._stop is not None:
             return _POLL
-        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+        left = _TURN if self._deadline is None else max(0.0, self._deadline - monotonic())
+        return min(left, _TURN)
 
     def _watch(self) -> None:
         """Stops a script at its limit, and gives it up if it does not stop."""
