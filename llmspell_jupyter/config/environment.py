@@ -55,7 +55,8 @@ def model_path() -> tuple[Path, ...]:
 def owner_pid() -> int:
     """Process on whose behalf this one runs: the Jupyter server of a kernel, else itself."""
     server = os.environ.get("JPY_PARENT_PID", "")
-    return int(server) if server.isdecimal() and int(server) > 1 else os.getpid()
+    number = int(server) if server.isascii() and server.isdecimal() else 0
+    return number if number > 1 else os.getpid()
 
 
 def _number(name: str, kind: Callable[[str], _N], default: _N, least: _N) -> _N:

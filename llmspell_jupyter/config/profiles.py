@@ -19,8 +19,10 @@ from llmspell_jupyter.errors import ConfigError, UnknownProfile
 ALIASES = {"local": "candle"}
 
 # A profile is some dozens of lines; the parser of the standard library is recursive and slow on
-# hostile input, so a file that cannot be a profile is not given to it.
-_LARGEST = 256 * 1024
+# hostile input (its time grows with the square of a key's parts), so a file that cannot be a
+# profile is not given to it.
+_LARGEST = 64 * 1024
+_LONGEST_LINE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,10 @@ def read(path: Path) -> Configuration:
     try:
         if path.stat().st_size > _LARGEST:
             raise ConfigError(f"{path} is larger than {_LARGEST // 1024} KiB; no profile is.")
-        values = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if any(len(line) > _LONGEST_LINE for line in text.splitlines()):
+            raise ConfigError(f"{path} has a line of more than {_LONGEST_LINE} characters.")
+        values = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except RecursionError:

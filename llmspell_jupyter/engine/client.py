@@ -193,6 +193,9 @@ class Generation:
             self._parts.put(error)
         except httpx.HTTPError as error:
             self._parts.put(EngineDied(f"The engine cannot be reached: {error!r}."))
+        except Exception as error:
+            # Nobody asks the future; without this the answer would just end.
+            self._parts.put(EngineError(f"The engine cannot be used: {error!r}."))
         finally:
             self._parts.put(None)
 
@@ -226,7 +229,10 @@ async def _generate(request: GenerationRequest) -> AsyncIterator[Part]:
             client.stream(
                 "POST",
                 path,
-                json=_body(request),
+                # Not httpx's json, which fails on what the engine refuses with a reason: NaN, and
+                # halves of characters.
+                content=json.dumps(_body(request)),
+                headers={"Content-Type": "application/json"},
                 timeout=httpx.Timeout(5.0, read=_SILENCE_SECONDS),
             )
         )

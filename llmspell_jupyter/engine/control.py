@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import psutil
+import time
 
 from llmspell_jupyter.config import paths
 from llmspell_jupyter.engine import connection as connections
 from llmspell_jupyter.engine.client import EngineClient
+from llmspell_jupyter.engine.connection import Connection
 from llmspell_jupyter.errors import LLMSpellError
 
 _STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
 
 
 def stop(client: EngineClient) -> int | None:
@@ -26,9 +28,9 @@ def stop(client: EngineClient) -> int | None:
         client.shutdown()
     except LLMSpellError:
         process.terminate()
-    if not _gone(process):
+    if not _gone(found):
         process.kill()
-        _gone(process)
+        _gone(found)
     connections.withdraw(paths.connection_file(), found)
     return found.pid
 
@@ -42,11 +44,12 @@ def log_tail(lines: int = 100) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def _gone(process: psutil.Process) -> bool:
-    try:
-        process.wait(_STOP_SECONDS)
-    except psutil.TimeoutExpired:
-        return False
-    except psutil.NoSuchProcess:
-        pass
+def _gone(engine: Connection) -> bool:
+    # Not psutil's wait, for which a process that its starter, a kernel, has not collected yet
+    # still runs.
+    deadline = time.monotonic() + _STOP_SECONDS
+    while engine.process() is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
     return True
