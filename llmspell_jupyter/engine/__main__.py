@@ -8,7 +8,6 @@ import logging
 from llmspell_jupyter.config import environment
 from llmspell_jupyter.engine.serve import Settings, serve
 
-
 # An engine that was told to stop takes about a second for its open streams, and holds its lock.
 _PATIENCE_SECONDS = 10.0
 
