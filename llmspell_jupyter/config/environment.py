@@ -3,53 +3,82 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import types
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, cast, get_args, get_origin
 
-from llmspell_jupyter.errors import ConfigError
+from llmspell_jupyter.config import leaves, redaction, variables
+from llmspell_jupyter.config.layers import Given, Layer, Origin, check, plain, problem, wrong_value
+from llmspell_jupyter.config.leaves import Leaf
+from llmspell_jupyter.config.schema.providers import ProviderType
 
-_N = TypeVar("_N", int, float)
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
 
-#: Seconds without a request after which an engine that started by itself ends.
-DEFAULT_IDLE_SECONDS = 1800.0
+# What an engine that this process starts is told; it has no profile of its own.
+_ENGINE_KEYS = ("engine.idle_seconds", "engine.transport", "engine.queue_limit", "models.path")
+_for_engine: dict[str, str] = {}
+
+
+def layer(environ: Mapping[str, str], providers: Mapping[str, object]) -> Layer:
+    """What the variables say.
+
+    Args:
+        environ: The variables; empty ones count as not set.
+        providers: Names of the providers that other layers have. A variable fills one of these;
+            only one with a model or a type makes a new one.
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of range; one line that names the
+            variable.
+    """
+    values: dict[str, Given] = {}
+    unknown: list[str] = []
+    for variable, key, text in _assigned(environ, providers, unknown):
+        origin = Origin("environment", variable=variable)
+        # The key's own name goes before those of other programs.
+        if key not in values or variable not in variables.OTHERS:
+            values[key] = Given(_value(origin, key, plain(key, text)), origin)
+    check(values)
+    return Layer(
+        Origin("environment"), types.MappingProxyType(values), notices=tuple(map(_notice, unknown))
+    )
+
+
+def chosen(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Profile and configuration file that variables name, for when nothing else does."""
+    return (environ.get(variables.PROFILE) or None), (environ.get(variables.CONFIG) or None)
 
 
 def render() -> Literal["auto", "plain"]:
     """``LLMSPELL_RENDER``: ``plain`` shows no live line, so that outputs repeat exactly."""
-    value = os.environ.get("LLMSPELL_RENDER", "auto").strip().lower() or "auto"
-    if value == "plain":
-        return "plain"
-    if value == "auto":
-        return "auto"
-    raise _bad("LLMSPELL_RENDER", value, "auto or plain")
+    return cast('Literal["auto", "plain"]', _now("notebook.render"))
 
 
 def idle_seconds() -> float:
     """``LLMSPELL_ENGINE_IDLE_SECONDS``: 0 or more; 0 never ends it. Default 1800."""
-    return _number("LLMSPELL_ENGINE_IDLE_SECONDS", float, DEFAULT_IDLE_SECONDS, 0)
+    return float(_now("engine.idle_seconds"))
 
 
 def transport() -> Literal["unix", "tcp"]:
     """``LLMSPELL_ENGINE_TRANSPORT``: ``unix`` wherever there are Unix sockets, else ``tcp``."""
-    default = "tcp" if os.name == "nt" else "unix"
-    value = os.environ.get("LLMSPELL_ENGINE_TRANSPORT", default).strip().lower() or default
-    if value == "tcp":
-        return "tcp"
-    if value == "unix" and os.name != "nt":
-        return "unix"
-    raise _bad("LLMSPELL_ENGINE_TRANSPORT", value, "tcp" if os.name == "nt" else "unix or tcp")
+    value = _now("engine.transport")
+    if value == "unix" and os.name == "nt":
+        raise wrong_value(_origin("engine.transport"), "engine.transport", value)
+    if value == "auto":
+        return "tcp" if os.name == "nt" else "unix"
+    return cast('Literal["unix", "tcp"]', value)
 
 
 def queue_limit() -> int:
     """``LLMSPELL_ENGINE_QUEUE_LIMIT``: requests that may wait for one model. Default 64."""
-    return _number("LLMSPELL_ENGINE_QUEUE_LIMIT", int, 64, 1)
+    return int(_now("engine.queue_limit"))
 
 
 def model_path() -> tuple[Path, ...]:
     """``LLMSPELL_MODEL_PATH``: folders to search for models first, separated like ``PATH``."""
-    parts = os.environ.get("LLMSPELL_MODEL_PATH", "").split(os.pathsep)
-    return tuple(Path(part).expanduser() for part in parts if part)
+    return tuple(redaction.resolve_path(each) for each in _now("models.path"))
 
 
 def owner_pid() -> int:
@@ -59,22 +88,191 @@ def owner_pid() -> int:
     return number if number > 1 else os.getpid()
 
 
-def _number(name: str, kind: Callable[[str], _N], default: _N, least: _N) -> _N:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
+def use(values: Mapping[str, Given]) -> None:
+    """Hand these settings to engines that this process starts from now on.
+
+    Args:
+        values: Settings in force; those that a variable set reach an engine as they are.
+    """
+    _for_engine.clear()
+    for key in _ENGINE_KEYS:
+        given = values.get(key)
+        if given is not None and given.origin.layer not in ("environment", "default"):
+            value = given.value
+            _for_engine[variables.name(key)] = (
+                os.pathsep.join(value) if isinstance(value, list | tuple) else str(value)
+            )
+
+
+def for_engine() -> dict[str, str]:
+    """Variables for the process of an engine."""
+    return os.environ | _for_engine
+
+
+def _assigned(
+    environ: Mapping[str, str], providers: Mapping[str, object], unknown: list[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Variables that are set, with the key and the text of each."""
+    names = variables.by_name()
+    known = {variables.capitals(each): each for each in providers}
+    known |= {variables.capitals(each): each for each in _made(environ, known)}
+    for variable, text in environ.items():
+        if not text.strip():
+            continue
+        if key := names.get(variable) or variables.OTHERS.get(variable):
+            # The key of an account is of no use without the account.
+            if not key.startswith("providers.") or key.count(".") == 1 or _in(key, known):
+                yield variable, key, text.strip()
+        elif variable.startswith(variables.PROVIDER_PREFIX):
+            provider, field = _split(variable, known)
+            if provider:
+                yield variable, f"providers.{provider}.{field}", text.strip()
+            elif not field:
+                unknown.append(variable)
+        elif variable in variables.COMPOUND:
+            for key, part in _parts(variable, text):
+                yield variable, key, part
+        elif variable.startswith("LLMSPELL_") and variable not in (
+            variables.PROFILE,
+            variables.CONFIG,
+        ):
+            unknown.append(variable)
+
+
+def _made(environ: Mapping[str, str], known: Mapping[str, str]) -> Iterator[str]:
+    """Names of providers that variables make: those whose model or type one gives."""
+    for variable, text in environ.items():
+        if not variable.startswith(variables.PROVIDER_PREFIX) or not text.strip():
+            continue
+        for end in ("_MODEL", "_TYPE"):
+            name = variable.removeprefix(variables.PROVIDER_PREFIX).removesuffix(end)
+            if variable.endswith(end) and name and _split(variable, known) == ("", end[1:]):
+                provider = name.lower()
+                typed = environ.get(f"{variables.PROVIDER_PREFIX}{name}_TYPE", "").strip()
+                if not typed and provider not in get_args(ProviderType):
+                    raise problem(
+                        Origin("environment", variable=variable),
+                        f"providers.{provider}",
+                        f"there is no provider {redaction.printable(provider)!r}; "
+                        f"set {variables.PROVIDER_PREFIX}{name}_TYPE, too.",
+                    )
+                yield provider
+
+
+def _split(variable: str, known: Mapping[str, str]) -> tuple[str, str]:
+    """Provider and field of a variable; no provider when it is not known."""
+    rest = variable.removeprefix(variables.PROVIDER_PREFIX)
+    found = ""
+    for end, field in variables.provider_fields().items():
+        if rest.endswith(f"_{end}"):
+            if provider := known.get(rest.removesuffix(f"_{end}")):
+                return provider, field
+            found = found or end
+    return "", found
+
+
+def _in(key: str, known: Mapping[str, str]) -> bool:
+    return key.split(".")[1] in known.values()
+
+
+def _parts(variable: str, text: str) -> Iterator[tuple[str, str]]:
+    """Keys that a variable of several parts sets, as rs-llmspell reads it."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if variable == "LLMSPELL_DEBUG_MODULES":
+        # +workflow.*,-agent.executor
+        for sign, key in (("+", "enabled"), ("-", "disabled")):
+            chosen = [part[1:] for part in parts if part.startswith(sign)]
+            if sign == "+":
+                chosen += [part for part in parts if part[0] not in "+-"]
+            if chosen:
+                yield f"debug.module_filters.{key}", ",".join(chosen)
+        return
+    # stdout,colored,json,file:/path/to/debug.log
+    yield "debug.output.stdout", str("stdout" in parts).lower()
+    yield "debug.output.colored", str("colored" in parts).lower()
+    for part in parts:
+        if part.startswith("file:"):
+            yield "debug.output.file.path", part.removeprefix("file:")
+        elif part == "buffer":
+            yield "debug.output.buffer.enabled", "true"
+        elif part not in ("stdout", "colored"):
+            yield "debug.output.format", part
+
+
+def _value(origin: Origin, key: str, text: str) -> Any:
+    """The text of a variable as a value of the key's type, range unchecked."""
+    leaf = leaves.find(key)
+    assert leaf is not None, key
+    if leaf.secret:
+        # Only the reference enters the configuration; the secret is read when it is used.
+        return f"${{{origin.variable}}}"
+    if origin.variable == "OLLAMA_HOST":
+        return _address(text)
     try:
-        value = kind(text)
+        return _converted(leaf, text)
     except ValueError:
-        value = None
-    if value is None or not least <= value < float("inf"):
-        raise _bad(name, text, f"a number of at least {least}")
+        quoted = redaction.shown(key, text)
+        raise wrong_value(origin, key, text, quoted=quoted) from None
+
+
+def _converted(leaf: Leaf, text: str) -> Any:
+    kind = get_origin(leaf.annotation) or leaf.annotation
+    if kind is bool:
+        if text.lower() not in _TRUE + _FALSE:
+            raise ValueError
+        return text.lower() in _TRUE
+    if kind is int or kind is float:
+        return kind(text)
+    if kind is Literal:
+        words = {_plain(each): each for each in get_args(leaf.annotation)}
+        return words.get(_plain(text), text)
+    if kind is tuple:
+        separator = os.pathsep if leaf.separator == "PATH" else leaf.separator
+        return [part.strip() for part in text.split(separator) if part.strip()]
+    if kind is dict:
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        if any(not sign for _, sign, _ in pairs):
+            raise ValueError
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    return text
+
+
+def _plain(word: str) -> str:
+    # rs-llmspell writes inner_product in a variable and innerproduct in a file.
+    return word.lower().replace("_", "").replace("-", "")
+
+
+def _address(text: str) -> str:
+    """The address of a server, from what ``OLLAMA_HOST`` may say: ``host``, ``host:port``, URL."""
+    scheme, sign, rest = text.rpartition("://")
+    host, slash, path = rest.partition("/")
+    # A server that listens everywhere is reached here.
+    host = host.replace("0.0.0.0", "127.0.0.1") or "127.0.0.1"
+    if host.startswith(":"):
+        host = f"127.0.0.1{host}"
+    if not sign and ":" not in host.rpartition("]")[2]:
+        host += ":11434"
+    return f"{scheme or 'http'}://{host}{slash}{path}".rstrip("/")
+
+
+def _notice(variable: str) -> str:
+    shown = redaction.printable(variable, 80)
+    near = leaves.close(variable, [*variables.by_name(), *variables.OTHERS])
+    return f"{shown} is not a known variable" + (f"; did you mean {near}?" if near else ".")
+
+
+def _origin(key: str) -> Origin:
+    return Origin("environment", variable=variables.name(key))
+
+
+def _now(key: str) -> Any:
+    """The value of a key that one variable sets, or its default."""
+    leaf = leaves.find(key)
+    assert leaf is not None, key
+    origin = _origin(key)
+    text = os.environ.get(origin.variable, "").strip()
+    if not text:
+        return leaf.default
+    value = _value(origin, key, text)
+    check({key: Given(value, origin)})
     return value
-
-
-def _bad(name: str, value: str, allowed: str) -> ConfigError:
-    return ConfigError(
-        f"{name} is {value[:80]!r}; it can be {allowed}.",
-        hint=f"Unset it, or set it before Jupyter starts: export {name}=...",
-        data={"variable": name},
-    )

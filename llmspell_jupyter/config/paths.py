@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from jupyter_core.paths import jupyter_data_dir, jupyter_runtime_dir
+from jupyter_core.paths import jupyter_config_path, jupyter_data_dir, jupyter_runtime_dir
 
 from llmspell_jupyter.config import environment
 
@@ -59,3 +60,22 @@ def model_folders() -> tuple[Path, ...]:
         Path(jupyter_data_dir()) / "llmspell" / "models",
         Path.home() / ".llmspell" / "models" / "candle",
     )
+
+
+def configuration_files(cwd: Path, environ: Mapping[str, str]) -> Iterator[Path]:
+    """Places where a configuration is looked for, the first that exists is taken.
+
+    Those of rs-llmspell in its order: the working folder, the user's, the files of ``~/.llmspell``.
+    Then Jupyter's configuration folders, the last of which are the machine's.
+    """
+    home = Path(environ.get("HOME") or Path.home())
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    yield cwd / "llmspell.toml"
+    yield cwd / ".llmspell.toml"
+    yield cwd / "config" / "llmspell.toml"
+    yield cwd / ".config" / "llmspell.toml"
+    yield home / ".llmspell.toml"
+    yield home / ".config" / "llmspell.toml"
+    yield config / "llmspell" / "config.toml"
+    yield from sorted((home / ".llmspell").glob("*.toml"))
+    yield from (Path(folder) / "llmspell.toml" for folder in jupyter_config_path())

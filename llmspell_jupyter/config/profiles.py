@@ -1,43 +1,59 @@
-"""Profiles: a name stands for a TOML file, a file for a checked configuration."""
+"""Built-in profiles: NAME.toml in the folder is profile NAME."""
 
 from __future__ import annotations
 
 import difflib
-import tomllib
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from llmspell_jupyter.config import paths
-from llmspell_jupyter.config.schema import Configuration, Providers, ProviderSettings
-from llmspell_jupyter.errors import ConfigError, UnknownProfile
+from llmspell_jupyter.config import files, paths, redaction
+from llmspell_jupyter.config.layers import Kind, Layer, Origin, problem
+from llmspell_jupyter.errors import UnknownProfile
 
 #: Names that stand for other names.
-ALIASES = {"local": "candle"}
+ALIASES: Mapping[str, str] = types.MappingProxyType(
+    {
+        "local": "candle",
+        "rag-dev": "rag-development",
+        "rag-prod": "rag-production",
+        "rag-perf": "rag-performance",
+    }
+)
 
-# A profile is some dozens of lines; the parser of the standard library is recursive and slow on
-# hostile input (its time grows with the square of a key's parts), so a file that cannot be a
-# profile is not given to it.
-_LARGEST = 64 * 1024
-_LONGEST_LINE = 1_000
+#: Profile of a notebook that names none: it answers without key, server or network.
+DEFAULT = "candle"
+
+# In the order in which rs-llmspell lists them; a profile of no group stands in the last.
+_GROUPS = {
+    "Core": ("minimal", "development"),
+    "Common": ("providers", "state", "sessions"),
+    "Local LLM": ("ollama", "candle"),
+    "RAG": ("rag-development", "rag-production", "rag-performance"),
+}
+_OTHERS = "More"
+
+_MOST_BASES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """A loaded profile.
+class ProfileInfo:
+    """A built-in profile, for lists.
 
     Attributes:
         name: The file's name without suffix.
+        aliases: Other names of it.
+        group: Heading under which it is listed.
+        about: Whom it is for: the comment that opens the file, on one line.
         path: The file.
-        configuration: Its checked content, defaults included.
     """
 
     name: str
+    aliases: tuple[str, ...]
+    group: str
+    about: str
     path: Path
-    configuration: Configuration
 
 
 def names() -> list[str]:
@@ -45,71 +61,96 @@ def names() -> list[str]:
     return sorted(path.stem for path in paths.builtin_profiles().glob("*.toml"))
 
 
-def load(name: str) -> Profile:
-    """Load a built-in profile.
+def canonical(name: str) -> str:
+    """The name of the file, for a name that may be an alias."""
+    return ALIASES.get(name.strip(), name.strip())
 
-    Raises:
-        UnknownProfile: There is none of this name; the error lists all.
-        ConfigError: Its file is wrong.
-    """
-    wanted = name.strip()
-    canonical = ALIASES.get(wanted, wanted)
-    if canonical not in names():
-        near = difflib.get_close_matches(wanted, [*names(), *ALIASES], n=1)
-        raise UnknownProfile(
-            f"Unknown profile {wanted[:80]!r}. Available profiles: {', '.join(names())}.",
-            hint=f"Type: %llmspell_profile {near[0] if near else 'candle'}",
-            data={"profile": wanted[:80], "available": names()},
+
+def listing() -> list[ProfileInfo]:
+    """All built-in profiles, by group, in the order of lists."""
+    found = {name: group for group, members in _GROUPS.items() for name in members}
+    order = {name: place for place, name in enumerate(found)}
+    infos = [
+        ProfileInfo(
+            name,
+            tuple(alias for alias, target in ALIASES.items() if target == name),
+            found.get(name, _OTHERS),
+            _about(_path(name)),
+            _path(name),
         )
-    path = paths.builtin_profiles() / f"{canonical}.toml"
-    return Profile(canonical, path, read(path))
+        for name in names()
+    ]
+    return sorted(infos, key=lambda info: (order.get(info.name, len(order)), info.name))
 
 
-def read(path: Path) -> Configuration:
-    """Read and check a profile file.
-
-    Raises:
-        ConfigError: It is not TOML, or a key or value is wrong; one line that names the key, what
-            is allowed and the nearest known key.
-    """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ConfigError(f"{path} is larger than {_LARGEST // 1024} KiB; no profile is.")
-        text = path.read_text("utf-8")
-        if any(len(line) > _LONGEST_LINE for line in text.splitlines()):
-            raise ConfigError(f"{path} has a line of more than {_LONGEST_LINE} characters.")
-        values = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} nests too deeply to be a profile.") from None
-    try:
-        return Configuration.model_validate(values)
-    except ValidationError as error:
-        raise _explain(path, error) from None
+def grouped() -> str:
+    """All names on one line, by group: ``Core: minimal, development; Common: ...``."""
+    groups: dict[str, list[str]] = {}
+    for info in listing():
+        shortest = min((info.name, *info.aliases), key=len) if info.group == "RAG" else info.name
+        groups.setdefault(info.group, []).append(shortest)
+    return "; ".join(f"{group}: {', '.join(members)}" for group, members in groups.items())
 
 
-def _explain(path: Path, error: ValidationError) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return ConfigError(f"{path}: {key}: {first['msg']}.", data={"key": key})
-    known = _known_keys(first["loc"][:-1])
-    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-    return ConfigError(
-        f"{path}: {key} is not a known key.",
-        hint=f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(sorted(known))}.",
-        data={"key": key},
+def unknown(name: str) -> UnknownProfile:
+    """The error for a profile that there is not; it lists all, by group."""
+    near = difflib.get_close_matches(name.strip()[:80], [*names(), *ALIASES], n=1)
+    return UnknownProfile(
+        f"Unknown builtin profile '{redaction.printable(name)}'. Available profiles: {grouped()}.",
+        hint=f"Type: %llmspell_profile {near[0] if near else DEFAULT}",
+        data={"profile": name[:80], "available": names()},
     )
 
 
-def _known_keys(table: Sequence[int | str]) -> list[str]:
-    model: Any = Configuration
-    for part in table:
-        fields = {part: ProviderSettings} if model is Providers else _field_types(model)
-        model = fields[part]
-    return [str(name) for name in _field_types(model)]
+def layers(name: str, kind: Kind = "profile") -> list[Layer]:
+    """What a profile and those that it starts from say, the strongest first.
+
+    Raises:
+        UnknownProfile: There is none of this name; the error lists all.
+        ConfigError: A file is wrong, or the profiles go in a circle.
+    """
+    wanted = canonical(name)
+    if wanted not in names():
+        raise unknown(name)
+    first = files.read(_path(wanted), kind, wanted)
+    return [first, *bases(first, kind)]
 
 
-def _field_types(model: type[BaseModel]) -> dict[str | int, Any]:
-    return {name: field.annotation for name, field in model.model_fields.items()}
+def bases(layer: Layer, kind: Kind) -> list[Layer]:
+    """What the profiles say that a file starts from, the nearest first.
+
+    Raises:
+        ConfigError: One is unknown, or they go in a circle.
+    """
+    found: list[Layer] = []
+    chain = [layer.origin.name or layer.origin.place]
+    while layer.extends is not None:
+        name, line = layer.extends
+        at = Origin(kind, layer.origin.name, layer.origin.path, line)
+        wanted = canonical(name)
+        chain.append(wanted)
+        if wanted not in names():
+            raise problem(
+                at,
+                "extends",
+                f'extends is "{redaction.printable(name)}"; it can be one of {", ".join(names())}.',
+            )
+        if wanted in chain[:-1] or len(chain) > _MOST_BASES:
+            circle = "goes in a circle" if wanted in chain[:-1] else "goes too far"
+            raise problem(at, "extends", f"extends {circle}: {' -> '.join(chain)}.")
+        layer = files.read(_path(wanted), kind, wanted)
+        found.append(layer)
+    return found
+
+
+def _path(name: str) -> Path:
+    return paths.builtin_profiles() / f"{name}.toml"
+
+
+def _about(path: Path) -> str:
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return redaction.printable(" ".join(lines), 300)

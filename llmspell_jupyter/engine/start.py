@@ -106,6 +106,7 @@ async def _start() -> Connection:
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,
+            env=environment.for_engine(),
             # Its own session: closing the terminal or interrupting the kernel must not reach it.
             start_new_session=True,
         )

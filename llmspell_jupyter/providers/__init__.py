@@ -11,6 +11,7 @@ from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.errors import ProviderError
 from llmspell_jupyter.models.spec import BACKENDS
 from llmspell_jupyter.providers._contract import Provider, Turn
+from llmspell_jupyter.providers._not_yet import NotYet
 
 __all__ = ["Provider", "Turn", "configured", "not_configured"]
 
@@ -19,7 +20,7 @@ def configured(configuration: Configuration, engine: EngineClient) -> dict[str, 
     """The providers that a configuration enables, by name."""
     kinds = _kinds()
     return {
-        name: kinds[settings.provider_type](name, settings, engine)
+        name: kinds.get(settings.provider_type, NotYet)(name, settings, engine)
         for name, settings in configuration.providers.named().items()
     }
 

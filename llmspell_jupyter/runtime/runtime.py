@@ -11,17 +11,14 @@ from typing import Any
 
 from llmspell_jupyter.agents.agent import Agent, AgentSettings, Answer
 from llmspell_jupyter.agents.registry import Agents
-from llmspell_jupyter.config import profiles
-from llmspell_jupyter.config.profiles import Profile
+from llmspell_jupyter.config import environment, loading, profiles
+from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine.client import EngineClient, Part
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.providers import Provider, configured, not_configured
 from llmspell_jupyter.runtime import exports, globals
 from llmspell_jupyter.runtime.lua import Execution, LuaSession, Printed
 from llmspell_jupyter.types import Chunk
-
-#: Profile of a notebook that names none: it answers without key, server or network.
-DEFAULT_PROFILE = "candle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +57,21 @@ class Runtime:
         self._numbers = itertools.count(1)
         self._lua: LuaSession | None = None
         self._lua_thread: threading.Thread | None = None
-        self.use(DEFAULT_PROFILE)
+        self.use()
 
-    def use(self, name: str) -> Profile:
+    def use(self, name: str | None = None) -> Loaded:
         """Load a profile; Lua state and agents stay.
+
+        Args:
+            name: The profile; None takes what files and variables say, else the default profile.
 
         Raises:
             ConfigError: There is none of this name, or it is wrong; the one before stays in force.
         """
-        profile = profiles.load(name)
+        profile = loading.load(name)
         providers = configured(profile.configuration, self.engine)
-        self.profile: Profile = profile
+        environment.use(profile.values)
+        self.profile: Loaded = profile
         self.providers: dict[str, Provider] = providers
         return profile
 

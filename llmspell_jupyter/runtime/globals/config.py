@@ -26,7 +26,8 @@ class Config(ScriptGlobal):
     @script
     def get(self) -> dict[str, Any]:
         """The whole configuration."""
-        return self._configuration.model_dump(mode="json")
+        shown: dict[str, Any] = self._runtime.profile.show()
+        return shown
 
     @script
     def toJson(self) -> dict[str, Any]:
@@ -43,8 +44,11 @@ class Config(ScriptGlobal):
         """A provider's settings, or nil."""
         if not isinstance(name, str):
             return None
-        found = self._configuration.providers.named().get(spec.canonical(name))
-        return found.model_dump(mode="json") if found else None
+        wanted = spec.canonical(name)
+        if wanted not in self._configuration.providers.named():
+            return None
+        found: dict[str, Any] = self.get()["providers"][wanted]
+        return found
 
     @script
     def listProviders(self) -> Any:
