@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, cast, get_args
 
-from llmspell_jupyter.config import leaves, redaction, variables
+from llmspell_jupyter.config import conversion, leaves, redaction, variables
 from llmspell_jupyter.config.layers import Given, Layer, Origin, check, plain, problem, wrong_value
-from llmspell_jupyter.config.leaves import Leaf
+from llmspell_jupyter.config.schema import SecretText
 from llmspell_jupyter.config.schema.providers import ProviderType
-
-_TRUE = ("true", "1", "yes", "on")
-_FALSE = ("false", "0", "no", "off")
 
 # What an engine that this process starts is told; it has no profile of its own.
 _ENGINE_KEYS = ("engine.idle_seconds", "engine.transport", "engine.queue_limit", "models.path")
+# Looking for the nearest name takes a millisecond.
+_MOST_NOTICES = 5
+
 _for_engine: dict[str, str] = {}
 
 
@@ -35,14 +35,17 @@ def layer(environ: Mapping[str, str], providers: Mapping[str, object]) -> Layer:
     """
     values: dict[str, Given] = {}
     unknown: list[str] = []
-    for variable, key, text in _assigned(environ, providers, unknown):
+    names = [*providers, *_made(environ, _capitals(providers))]
+    for variable, key, text in _assigned(environ, _capitals(names), unknown):
         origin = Origin("environment", variable=variable)
         # The key's own name goes before those of other programs.
         if key not in values or variable not in variables.OTHERS:
-            values[key] = Given(_value(origin, key, plain(key, text)), origin)
+            values[key] = Given(_value(origin, key, text), origin)
     check(values)
     return Layer(
-        Origin("environment"), types.MappingProxyType(values), notices=tuple(map(_notice, unknown))
+        Origin("environment"),
+        types.MappingProxyType(values),
+        notices=tuple(_notice(each, names) for each in unknown[:_MOST_NOTICES]),
     )
 
 
@@ -110,12 +113,10 @@ def for_engine() -> dict[str, str]:
 
 
 def _assigned(
-    environ: Mapping[str, str], providers: Mapping[str, object], unknown: list[str]
+    environ: Mapping[str, str], known: Mapping[str, str], unknown: list[str]
 ) -> Iterator[tuple[str, str, str]]:
     """Variables that are set, with the key and the text of each."""
     names = variables.by_name()
-    known = {variables.capitals(each): each for each in providers}
-    known |= {variables.capitals(each): each for each in _made(environ, known)}
     for variable, text in environ.items():
         if not text.strip():
             continue
@@ -130,7 +131,7 @@ def _assigned(
             elif not field:
                 unknown.append(variable)
         elif variable in variables.COMPOUND:
-            for key, part in _parts(variable, text):
+            for key, part in conversion.parts(variable, text):
                 yield variable, key, part
         elif variable.startswith("LLMSPELL_") and variable not in (
             variables.PROFILE,
@@ -163,6 +164,9 @@ def _split(variable: str, known: Mapping[str, str]) -> tuple[str, str]:
     """Provider and field of a variable; no provider when it is not known."""
     rest = variable.removeprefix(variables.PROVIDER_PREFIX)
     found = ""
+    if rest.endswith(("_DEFAULT_MODEL", "_PROVIDER_TYPE")):
+        # Names that follow from the key, which the shorter ones of rs-llmspell replace.
+        return "", ""
     for end, field in variables.provider_fields().items():
         if rest.endswith(f"_{end}"):
             if provider := known.get(rest.removesuffix(f"_{end}")):
@@ -175,89 +179,35 @@ def _in(key: str, known: Mapping[str, str]) -> bool:
     return key.split(".")[1] in known.values()
 
 
-def _parts(variable: str, text: str) -> Iterator[tuple[str, str]]:
-    """Keys that a variable of several parts sets, as rs-llmspell reads it."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if variable == "LLMSPELL_DEBUG_MODULES":
-        # +workflow.*,-agent.executor
-        for sign, key in (("+", "enabled"), ("-", "disabled")):
-            chosen = [part[1:] for part in parts if part.startswith(sign)]
-            if sign == "+":
-                chosen += [part for part in parts if part[0] not in "+-"]
-            if chosen:
-                yield f"debug.module_filters.{key}", ",".join(chosen)
-        return
-    # stdout,colored,json,file:/path/to/debug.log
-    yield "debug.output.stdout", str("stdout" in parts).lower()
-    yield "debug.output.colored", str("colored" in parts).lower()
-    for part in parts:
-        if part.startswith("file:"):
-            yield "debug.output.file.path", part.removeprefix("file:")
-        elif part == "buffer":
-            yield "debug.output.buffer.enabled", "true"
-        elif part not in ("stdout", "colored"):
-            yield "debug.output.format", part
-
-
 def _value(origin: Origin, key: str, text: str) -> Any:
     """The text of a variable as a value of the key's type, range unchecked."""
     leaf = leaves.find(key)
     assert leaf is not None, key
     if leaf.secret:
         # Only the reference enters the configuration; the secret is read when it is used.
-        return f"${{{origin.variable}}}"
+        return SecretText(f"${{{origin.variable}}}")
     if origin.variable == "OLLAMA_HOST":
-        return _address(text)
+        return conversion.address(text)
     try:
-        return _converted(leaf, text)
+        return conversion.converted(leaf, str(plain(key, text)))
     except ValueError:
-        quoted = redaction.shown(key, text)
+        # Headers may hold anything; their text is not quoted.
+        quoted = "no such table" if "=" in leaf.separator else redaction.shown(key, text)
         raise wrong_value(origin, key, text, quoted=quoted) from None
 
 
-def _converted(leaf: Leaf, text: str) -> Any:
-    kind = get_origin(leaf.annotation) or leaf.annotation
-    if kind is bool:
-        if text.lower() not in _TRUE + _FALSE:
-            raise ValueError
-        return text.lower() in _TRUE
-    if kind is int or kind is float:
-        return kind(text)
-    if kind is Literal:
-        words = {_plain(each): each for each in get_args(leaf.annotation)}
-        return words.get(_plain(text), text)
-    if kind is tuple:
-        separator = os.pathsep if leaf.separator == "PATH" else leaf.separator
-        return [part.strip() for part in text.split(separator) if part.strip()]
-    if kind is dict:
-        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-        if any(not sign for _, sign, _ in pairs):
-            raise ValueError
-        return {name.strip(): value.strip() for name, _, value in pairs}
-    return text
+def _capitals(providers: Iterable[str]) -> dict[str, str]:
+    """Names of providers as variables write them, with the names themselves."""
+    return {variables.capitals(each): each for each in providers}
 
 
-def _plain(word: str) -> str:
-    # rs-llmspell writes inner_product in a variable and innerproduct in a file.
-    return word.lower().replace("_", "").replace("-", "")
-
-
-def _address(text: str) -> str:
-    """The address of a server, from what ``OLLAMA_HOST`` may say: ``host``, ``host:port``, URL."""
-    scheme, sign, rest = text.rpartition("://")
-    host, slash, path = rest.partition("/")
-    # A server that listens everywhere is reached here.
-    host = host.replace("0.0.0.0", "127.0.0.1") or "127.0.0.1"
-    if host.startswith(":"):
-        host = f"127.0.0.1{host}"
-    if not sign and ":" not in host.rpartition("]")[2]:
-        host += ":11434"
-    return f"{scheme or 'http'}://{host}{slash}{path}".rstrip("/")
-
-
-def _notice(variable: str) -> str:
+def _notice(variable: str, providers: Iterable[str]) -> str:
     shown = redaction.printable(variable, 80)
-    near = leaves.close(variable, [*variables.by_name(), *variables.OTHERS])
+    fields = variables.provider_fields().values()
+    of_providers = [
+        variables.name(f"providers.{each}.{field}") for each in providers for field in fields
+    ]
+    near = leaves.close(variable, [*of_providers, *variables.by_name(), *variables.OTHERS])
     return f"{shown} is not a known variable" + (f"; did you mean {near}?" if near else ".")
 
 

@@ -15,6 +15,7 @@ from llmspell_jupyter.config.schema import (
     Configuration,
     Providers,
     ProviderSettings,
+    SecretText,
     Section,
 )
 from llmspell_jupyter.errors import ConfigError
@@ -66,7 +67,7 @@ class Origin:
 class Given:
     """A value as a source gives it."""
 
-    value: Any
+    value: Any = field(repr=False)
     origin: Origin
 
 
@@ -82,7 +83,7 @@ class Layer:
     """
 
     origin: Origin
-    values: Mapping[str, Given] = field(default_factory=dict)
+    values: Mapping[str, Given] = field(default_factory=dict, repr=False)
     extends: tuple[str, int | None] | None = None
     notices: tuple[str, ...] = ()
 
@@ -153,7 +154,10 @@ def check(values: Mapping[str, Given]) -> None:
 
 
 def plain(key: str, value: Any) -> Any:
-    """The value with a synonym of a provider replaced by its own name."""
+    """The value with a provider's synonym replaced by its own name, and with secrets wrapped."""
+    leaf = leaves.find(key)
+    if isinstance(value, str) and leaf is not None and leaf.secret:
+        return SecretText(value)
     if isinstance(value, str) and key.endswith(("default_provider", "provider_type")):
         return _SYNONYMS.get(value, value)
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,11 +108,11 @@ class Loaded:
 
     name: str
     path: Path
-    configuration: Configuration
-    layers: tuple[Layer, ...] = ()
-    values: Mapping[str, Given] = field(default_factory=dict)
+    configuration: Configuration = field(repr=False)
+    layers: tuple[Layer, ...] = field(default=(), repr=False)
+    values: Mapping[str, Given] = field(default_factory=dict, repr=False)
     notices: tuple[str, ...] = ()
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = field(default_factory=Policy, repr=False)
 
     def explain(self, key: str) -> Explanation:
         """Where the value of a key comes from.
@@ -182,31 +182,22 @@ class Loaded:
 
 
 def diff(one: Loaded, other: Loaded) -> tuple[Difference, ...]:
-    """The keys that two configurations set differently, in the order of the schema.
+    """The keys that two configurations differ in; keys that neither sets are left out.
 
     Secrets are compared and never shown.
     """
-    pair = [each.configuration.model_dump(mode="python") for each in (one, other)]
-    first, second = (dict(_flat(each)) for each in pair)
-    keys = list(dict.fromkeys([*first, *second]))
+    first, second = (each.configuration.model_dump() for each in (one, other))
+    place = {key: number for number, key in enumerate(leaves.leaves())}
+    keys = sorted({*one.values, *other.values}, key=lambda key: (place[leaves.pattern(key)], key))
     return tuple(
         Difference(
             key,
-            redaction.redact(key, _json(first.get(key))),
-            redaction.redact(key, _json(second.get(key))),
+            redaction.redact(key, _json(_look_up(first, key))),
+            redaction.redact(key, _json(_look_up(second, key))),
         )
         for key in keys
-        if first.get(key) != second.get(key)
+        if _look_up(first, key) != _look_up(second, key)
     )
-
-
-def _flat(table: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        key = f"{at}.{name}" if at else name
-        if isinstance(value, Mapping) and leaves.find(key) is None:
-            yield from _flat(value, key)
-        else:
-            yield key, value
 
 
 def _checked(key: str) -> str:

@@ -65,21 +65,45 @@ def load(
     chosen = _chosen(profile, config_file, variables_)
     policy = admin or Policy()
     given = list(_files(*chosen, cwd or Path.cwd(), variables_, policy))
-    below = _merge(given)
-    spoken = environment.layer(variables_, _provider_names(below))
-    merged = _merge([spoken, *given])
-    fixed = policy.layer(merged)
-    values = _typed(_merge([fixed, spoken, *given]))
-    layers = tuple(each for each in (fixed, spoken, *given) if each.values)
-    name, path = _named(*chosen, given)
-    return Loaded(
-        name=name,
-        path=path,
-        configuration=_configuration(values),
-        layers=layers,
-        values=types.MappingProxyType(values),
-        notices=(*fixed.notices, *spoken.notices),
-        policy=policy,
+    return _assembled(*_named(*chosen, given), given, variables_, policy)
+
+
+def with_backend(
+    loaded: Loaded, name: str, *, environ: Mapping[str, str] | None = None
+) -> Loaded | None:
+    """The configuration with the provider of this name as its built-in profile sets it up.
+
+    Nothing else of that profile counts, and what the configuration says goes before it.
+
+    Args:
+        loaded: A configuration that lacks the provider.
+        name: Name of a backend, such as ``ollama``.
+        environ: Environment variables; None takes those of this process.
+
+    Returns:
+        None when no built-in profile of this name sets up such a provider.
+    """
+    wanted = profiles.canonical(name)
+    if wanted not in profiles.names():
+        return None
+    start = f"providers.{wanted}."
+    found = [
+        Layer(
+            each.origin, {key: given for key, given in each.values.items() if key.startswith(start)}
+        )
+        for each in profiles.layers(wanted, "default")
+    ]
+    if not any(each.values for each in found):
+        return None
+    files_ = [
+        each for each in loaded.layers if each.origin.layer not in ("administrator", "environment")
+    ]
+    return _assembled(
+        loaded.name,
+        loaded.path,
+        [*files_, *found],
+        os.environ if environ is None else environ,
+        loaded.policy,
     )
 
 
@@ -98,6 +122,24 @@ def check_file(path: str | Path) -> Loaded:
         configuration=_configuration(values),
         layers=tuple(given),
         values=types.MappingProxyType(values),
+    )
+
+
+def _assembled(
+    name: str, path: Path, given: Sequence[Layer], environ: Mapping[str, str], policy: Policy
+) -> Loaded:
+    spoken = environment.layer(environ, _provider_names(_merge(given)))
+    fixed = policy.layer(_merge([spoken, *given]))
+    layers = [fixed, spoken, *given]
+    values = _typed(_merge(layers))
+    return Loaded(
+        name=name,
+        path=path,
+        configuration=_configuration(values),
+        layers=tuple(each for each in layers if each.values),
+        values=types.MappingProxyType(values),
+        notices=(*fixed.notices, *spoken.notices),
+        policy=policy,
     )
 
 

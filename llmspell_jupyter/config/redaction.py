@@ -9,43 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir
-from pydantic import Secret
 
-from llmspell_jupyter.config.schema import REDACTED, ProviderSettings
+from llmspell_jupyter.config.schema import REDACTED, ProviderSettings, is_secret, redact
 from llmspell_jupyter.errors import ConfigError
 
-# api_key and GITHUB_TOKEN are secrets; max_tokens, api_key_env and cache_size are not.
-_SECRET_NAME = re.compile(
-    r"(?:^|[_.-])(?:key|apikey|token|password|passwd|passphrase|secret|credentials?|authorization"
-    r"|cookie)$",
-    re.IGNORECASE,
-)
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SHOWN = 60
 
-
-def is_secret(name: str) -> bool:
-    """Whether what stands under this name must not be shown, going by its last word."""
-    return _SECRET_NAME.search(name) is not None
-
-
-def redact(name: str, value: Any) -> Any:
-    """The value as it may be shown: JSON values, secrets replaced at any depth.
-
-    Args:
-        name: Its key, or the last part of it.
-        value: A value of a file or of a configuration.
-    """
-    if isinstance(value, Secret) or (is_secret(name) and value not in (None, "")):
-        return REDACTED
-    if isinstance(value, Mapping):
-        return {str(key): redact(str(key), each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact(name, each) for each in value]
-    if isinstance(value, str):
-        return _CREDENTIALS.sub(REDACTED, value)
-    return value
+__all__ = [
+    "REDACTED",
+    "api_key",
+    "is_secret",
+    "printable",
+    "redact",
+    "resolve",
+    "resolve_path",
+    "shown",
+]
 
 
 def printable(text: str, longest: int = _SHOWN) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from llmspell_jupyter.config.schema._fields import REDACTED, SecretText, Section, flag, text
+from llmspell_jupyter.config.schema._fields import Section, flag, text
+from llmspell_jupyter.config.schema._secrets import REDACTED, SecretText, is_secret, redact
 from llmspell_jupyter.config.schema.debug import DebugSettings
 from llmspell_jupyter.config.schema.engines import EngineSettings, LuaSettings
 from llmspell_jupyter.config.schema.events import EventSettings, HookSettings
@@ -31,6 +32,8 @@ __all__ = [
     "SecretText",
     "Section",
     "SecuritySettings",
+    "is_secret",
+    "redact",
 ]
 
 

@@ -7,12 +7,12 @@ belongs to a room that has not landed, and is reported as "not yet in force".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Secret
+from pydantic import BaseModel, ConfigDict, Field
 
-#: What stands in every output where a secret would stand.
-REDACTED = "<REDACTED>"
+from llmspell_jupyter.config.schema._secrets import redact
 
 #: Longest text of any value, in characters.
 LONGEST_TEXT = 4096
@@ -35,12 +35,11 @@ class Section(BaseModel):
         # Immutable; pydantic would copy the defaults of all tables for every configuration.
         return self
 
-
-class SecretText(Secret[str]):
-    """Text that no output shows; ``get_secret_value()`` is for whoever needs it."""
-
-    def _display(self) -> str:
-        return REDACTED
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # A notebook shows the value of a cell's last line.
+        for name, value in super().__repr_args__():
+            is_section = isinstance(value, Section)
+            yield name, value if is_section or name is None else redact(name, value)
 
 
 def flag(default: bool | None, meaning: str, *, acts: bool = False) -> Any:

@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from llmspell_jupyter.config.schema._fields import (
-    SecretText,
     Section,
     flag,
     number,
@@ -17,6 +16,7 @@ from llmspell_jupyter.config.schema._fields import (
     text,
     whole,
 )
+from llmspell_jupyter.config.schema._secrets import SecretText
 
 ProviderType = Literal[
     "candle",

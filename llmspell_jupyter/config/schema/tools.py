@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from llmspell_jupyter.config.schema._fields import (
-    SecretText,
     Section,
     flag,
     secret,
@@ -14,6 +13,7 @@ from llmspell_jupyter.config.schema._fields import (
     whole,
     words,
 )
+from llmspell_jupyter.config.schema._secrets import SecretText
 
 SearchEngine = Literal["duckduckgo", "google", "bing", "brave", "tavily", "serpapi", "serper"]
 
