@@ -2,29 +2,146 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 
-from llmspell_jupyter.config import environment
+from llmspell_jupyter.config import (
+    administrator,
+    environment,
+    leaves,
+    loading,
+    profiles,
+    texts,
+    writing,
+)
+from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.serve import Settings, serve
-from llmspell_jupyter.errors import EngineUnavailable, LLMSpellError
+from llmspell_jupyter.errors import ConfigError, EngineUnavailable, LLMSpellError
 
 _LOG_LINES = 100
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The options before the command."""
+
+    profile: str | None
+    config_file: str | None
+    output: str
+
+    def load(self) -> Loaded:
+        return loading.load(self.profile, self.config_file, admin=administrator.policy())
+
+    def say(self, text: str, facts: Any) -> None:
+        """Print text, or the same as JSON where JSON was asked for."""
+        if self.output == "text":
+            click.echo(text)
+        else:
+            indent = 2 if self.output == "pretty" else None
+            click.echo(json.dumps(facts, indent=indent, ensure_ascii=False))
+
+
+class _WithProfiles(click.Group):
+    """Adds the profiles to the help, read when it is asked for."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Profiles"):
+            formatter.write("\n".join(f"  {line}" for line in texts.listing().splitlines()) + "\n")
+
+
+@click.group(cls=_WithProfiles, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-p", "--profile", metavar="NAME", help="Load a built-in profile.")
+@click.option("-c", "--config", "config_file", metavar="FILE", help="Load a configuration file.")
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json", "pretty"]),
+    default="text",
+    show_default=True,
+    help="How answers are printed; pretty is indented JSON.",
+)
 @click.version_option(version("llmspell-jupyter"), prog_name="llmspell-jupyter")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context, profile: str | None, config_file: str | None, output: str) -> None:
     """Local language models, scripted in Lua, inside a notebook."""
+    context.obj = _Options(profile, config_file, output)
+
+
+@main.group()
+def config() -> None:
+    """Profiles and configuration files: what is in force, and why."""
+
+
+@config.command("show")
+@click.argument("section", default="")
+@click.option("--format", "form", type=click.Choice(["toml", "json"]), default="toml")
+@click.pass_obj
+def config_show(options: _Options, section: str, form: Literal["toml", "json"]) -> None:
+    """Print the values in force, or those of a section such as `rag.embedding`."""
+    with _plain_errors():
+        loaded = options.load()
+        options.say(texts.show(loaded, section, form), loaded.show(section))
+
+
+@config.command("validate")
+@click.argument("file")
+@click.pass_obj
+def config_validate(options: _Options, file: str) -> None:
+    """Check a file; exit status 1 when it is wrong."""
+    with _plain_errors():
+        options.say(texts.validity(file), {"file": file, "valid": True})
+
+
+@config.command("explain")
+@click.argument("key")
+@click.pass_obj
+def config_explain(options: _Options, key: str) -> None:
+    """Tell value, meaning and origin of a key such as `rag.embedding.batch_size`."""
+    with _plain_errors():
+        explanation = options.load().explain(key)
+        options.say(str(explanation), texts.explanation(explanation))
+
+
+@config.command("list-profiles")
+@click.pass_obj
+def config_list_profiles(options: _Options) -> None:
+    """List the built-in profiles and whom each is for."""
+    options.say(texts.listing(), texts.profile_facts())
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of configuration files, for editors."""
+    click.echo(json.dumps(leaves.json_schema(), indent=2, ensure_ascii=False))
+
+
+@config.command("init")
+@click.option("-o", "--file", default="llmspell.toml", show_default=True, metavar="FILE")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.pass_obj
+def config_init(options: _Options, file: str, force: bool) -> None:
+    """Write a file to start from; it is found in the folder of the notebook."""
+    with _plain_errors():
+        base = texts.canonical(options.profile or profiles.DEFAULT)
+        try:
+            with Path(file).open("w" if force else "x", encoding="utf-8") as target:
+                target.write(writing.starter(base))
+        except OSError as error:
+            reason = "is there already" if isinstance(error, FileExistsError) else str(error)
+            hint = "Add --force to replace it." if isinstance(error, FileExistsError) else ""
+            raise ConfigError(f"{file} cannot be written: {reason}.", hint=hint) from None
+        click.echo(f"{file} is written; it starts from profile {base}.")
 
 
 @main.group()
@@ -63,26 +180,14 @@ def engine_serve(idle_timeout: float | None, tcp: bool) -> None:
 
 
 @engine.command("status")
-def engine_status() -> None:
+@click.pass_obj
+def engine_status(options: _Options) -> None:
     """Say whether the engine runs and what it does; exit status 1 when it does not run."""
     with _plain_errors():
         status = _with_client(EngineClient.status)
+    options.say(_status_text(status), status or {"running": False})
     if status is None:
-        click.echo("The engine is not running; notebooks start it when they need it.")
         sys.exit(1)
-    click.echo(
-        f"Engine {status['version']}, process {status['pid']}, {status['transport']} socket, "
-        f"started {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(status['started']))}"
-    )
-    for worker in status["workers"]:
-        click.echo(
-            f"  {worker['model']}: {worker['state']} on {worker.get('device', '?')}, "
-            f"process {worker['pid']}, {worker['waiting']} waiting"
-        )
-    for job in status["jobs"]:
-        click.echo(
-            f"  job for {job['client']}: {job['model']}, {job['phase']}, {job['tokens']} tokens"
-        )
 
 
 @engine.command("stop")
@@ -99,6 +204,26 @@ def engine_stop() -> None:
 def engine_logs(lines: int) -> None:
     """Print what the engine and its workers last wrote."""
     click.echo(control.log_tail(lines) or "The engine has written nothing yet.")
+
+
+def _status_text(status: dict[str, Any] | None) -> str:
+    if status is None:
+        return "The engine is not running; notebooks start it when they need it."
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["started"]))
+    lines = [
+        f"Engine {status['version']}, process {status['pid']}, {status['transport']} socket, "
+        f"started {started}"
+    ]
+    lines += [
+        f"  {worker['model']}: {worker['state']} on {worker.get('device', '?')}, "
+        f"process {worker['pid']}, {worker['waiting']} waiting"
+        for worker in status["workers"]
+    ]
+    lines += [
+        f"  job for {job['client']}: {job['model']}, {job['phase']}, {job['tokens']} tokens"
+        for job in status["jobs"]
+    ]
+    return "\n".join(lines)
 
 
 def _with_client(use: Callable[[EngineClient], Any]) -> Any:

@@ -22,7 +22,7 @@ from llmspell_jupyter.errors import ConfigError
 
 #: Kinds of layers, the strongest first.
 Kind = Literal[
-    "administrator", "environment", "profile", "config file", "discovered file", "default"
+    "administrator", "environment", "script", "profile", "config file", "discovered file", "default"
 ]
 
 # Upstream's short spellings in the table of a provider, and the synonyms of names.

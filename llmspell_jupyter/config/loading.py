@@ -95,13 +95,30 @@ def with_backend(
     ]
     if not any(each.values for each in found):
         return None
-    files_ = [
+    return _with(loaded, [*_spoken_for(loaded), *found], environ)
+
+
+def with_layer(loaded: Loaded, layer: Layer, *, environ: Mapping[str, str] | None = None) -> Loaded:
+    """The configuration with one layer more, before all files.
+
+    Raises:
+        ConfigError: The values do not go together.
+    """
+    return _with(loaded, [layer, *_spoken_for(loaded)], environ)
+
+
+def _spoken_for(loaded: Loaded) -> list[Layer]:
+    """The layers that are files; what stands before them is made anew."""
+    return [
         each for each in loaded.layers if each.origin.layer not in ("administrator", "environment")
     ]
+
+
+def _with(loaded: Loaded, given: Sequence[Layer], environ: Mapping[str, str] | None) -> Loaded:
     return _assembled(
         loaded.name,
         loaded.path,
-        [*files_, *found],
+        given,
         os.environ if environ is None else environ,
         loaded.policy,
     )

@@ -102,6 +102,13 @@ def unknown(name: str) -> UnknownProfile:
     )
 
 
+def that_set_up(provider: str) -> list[str]:
+    """Names of the profiles that set up this provider, the one of its own name first."""
+    key = f"providers.{provider}.provider_type"
+    found = [name for name in names() if any(key in each.values for each in layers(name))]
+    return sorted(found, key=lambda name: (name != provider, name != "providers", name))
+
+
 def layers(name: str, kind: Kind = "profile") -> list[Layer]:
     """What a profile and those that it starts from say, the strongest first.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from llmspell_jupyter.config import environment
+from llmspell_jupyter.config import environment, texts
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.magics import reports, values
 from llmspell_jupyter.magics.errors import Sources, shown_plainly
 from llmspell_jupyter.magics.live import LiveLine
+from llmspell_jupyter.magics.settings import LLMSpell
 from llmspell_jupyter.runtime import runtime as runtimes
 from llmspell_jupyter.runtime.execution import Execution
 from llmspell_jupyter.runtime.host import Printed
@@ -24,6 +25,7 @@ class Cells:
 
     Attributes:
         runtime: The notebook's runtime; its answers to Python code are shown live, too.
+        settings: What ``%config LLMSpell`` shows and sets.
     """
 
     def __init__(self, shell: InteractiveShell):
@@ -34,6 +36,10 @@ class Cells:
         self._live = LiveLine(lambda: shell.execution_count, enabled=updatable)
         self.runtime = runtimes.current()
         self.runtime.show = self._live.show
+        self.settings = LLMSpell(parent=shell)
+        self.settings.follow(self.runtime)
+        # IPython lists shells there and asks for no more than a Configurable.
+        shell.configurables.append(self.settings)  # type: ignore[arg-type]
 
     def run_lua(
         self, source: str, shown: str, *, expression: bool = False, timeout: float | None = None
@@ -62,9 +68,34 @@ class Cells:
             )
             return values.result(self._follow(execution))
 
-    def profile(self, *, choices: bool) -> str:
-        """The profile in force; ``choices`` adds the names of all."""
-        return reports.profile(self.runtime, choices=choices)
+    def profile(self) -> str:
+        """The profile in force, and the names of all."""
+        return f"{reports.profile(self.runtime)}\n{reports.choices()}"
+
+    def use_profile(self, name: str | None, config_file: str | None = None) -> str:
+        """Load a profile or file; says what is in force then and what changed."""
+        switch = self.runtime.use(name, config_file=config_file)
+        return reports.switched(self.runtime, switch)
+
+    def list_profiles(self) -> str:
+        """All profiles and whom they are for."""
+        return texts.listing()
+
+    def diff_profiles(self, one: str, other: str) -> str:
+        """What two profiles set differently."""
+        return texts.difference(one, other)
+
+    def show_config(self, section: str, form: Literal["toml", "json"]) -> str:
+        """Values in force."""
+        return texts.show(self.runtime.profile, section, form)
+
+    def validate_config(self, path: str) -> str:
+        """Whether a file is right."""
+        return texts.validity(path)
+
+    def explain_config(self, key: str) -> str:
+        """Where a value comes from."""
+        return str(self.runtime.profile.explain(key))
 
     def status(self) -> str:
         """Profile, engine, workers and jobs."""

@@ -31,15 +31,53 @@ class LLMSpellMagics(Magics):
 
     @magic_arguments()
     @argument("name", nargs="?", help="a profile; without it, the one in force is shown")
+    @argument("-c", "--config", metavar="FILE", help="load a file instead of a profile")
+    @argument("--list", action="store_true", help="show all profiles and whom they are for")
+    @argument("--show", action="store_true", help="show the values in force, as TOML")
+    @argument("--diff", nargs=2, metavar=("A", "B"), help="show what two profiles set differently")
     @line_magic
     def llmspell_profile(self, line: str) -> None:
-        """Load a profile, or show which is loaded and which there are."""
+        """Load a profile, or show which is loaded and which there are.
+
+        Lua globals and agents stay; what changed is shown.
+        """
         arguments = parse_argstring(self.llmspell_profile, line)
         cells = self.cells
         with shown_plainly():
-            if arguments.name:
-                cells.runtime.use(arguments.name)
-            print(cells.profile(choices=not arguments.name))
+            if arguments.list:
+                print(cells.list_profiles())
+            elif arguments.show:
+                print(cells.show_config("", "toml"))
+            elif arguments.diff:
+                print(cells.diff_profiles(*arguments.diff))
+            elif arguments.name or arguments.config:
+                print(cells.use_profile(arguments.name, arguments.config))
+            else:
+                print(cells.profile())
+
+    @magic_arguments()
+    @argument("action", choices=("show", "validate", "explain"), help="what to do")
+    @argument(
+        "what", nargs="?", default="", help="section to show, file to validate, key to explain"
+    )
+    @argument("--format", choices=("toml", "json"), default="toml", help="of show; default: toml")
+    @line_magic
+    def llmspell_config(self, line: str) -> None:
+        """Show values in force, check a file, or tell where a value comes from."""
+        arguments = parse_argstring(self.llmspell_config, line)
+        cells = self.cells
+        with shown_plainly():
+            if arguments.action == "show":
+                print(cells.show_config(arguments.what, arguments.format))
+            elif not arguments.what:
+                raise RequestError(
+                    f"{arguments.action} needs to be told what.",
+                    hint="Write: %llmspell_config explain KEY, or %llmspell_config validate FILE",
+                )
+            elif arguments.action == "validate":
+                print(cells.validate_config(arguments.what))
+            else:
+                print(cells.explain_config(arguments.what))
 
     @magic_arguments()
     @argument("--timeout", type=float, metavar="SECONDS", help="stop the script after so long")

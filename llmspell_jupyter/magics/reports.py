@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmspell_jupyter.config import profiles
-from llmspell_jupyter.runtime.runtime import Runtime
+from llmspell_jupyter.runtime.runtime import Runtime, Switch
 from llmspell_jupyter.types import ModelInfo
 
+_SHOWN_CHANGES = 12
 
-def profile(runtime: Runtime, *, choices: bool) -> str:
-    """The profile in force in one line; ``choices`` adds the names of all."""
+
+def profile(runtime: Runtime) -> str:
+    """The profile in force in one line."""
     parts = [f"Profile {runtime.profile.name}"]
     name = runtime.default_provider()
     if provider := runtime.providers.get(name):
@@ -21,10 +23,24 @@ def profile(runtime: Runtime, *, choices: bool) -> str:
             parts.append(f"model {provider.settings.default_model}")
     else:
         parts.append("no provider: scripts run, agents do not")
-    text = " · ".join(parts)
-    if choices:
-        text += f"\nAvailable: {', '.join(profiles.names())}. Load one: %llmspell_profile NAME"
-    return text
+    return " · ".join(parts)
+
+
+def choices() -> str:
+    """The names of all profiles."""
+    return f"Available: {', '.join(profiles.names())}. Load one: %llmspell_profile NAME"
+
+
+def switched(runtime: Runtime, switch: Switch) -> str:
+    """The profile in force after a change, what changed, and what the user should be told."""
+    lines = [profile(runtime)]
+    shown = switch.changes[:_SHOWN_CHANGES]
+    lines += [f"  {each}" for each in shown]
+    if more := len(switch.changes) - len(shown):
+        lines.append(f"  ... and {more} more: %llmspell_profile --show")
+    if switch.lua_reset:
+        lines.append("The sandbox level changed: Lua globals are forgotten.")
+    return "\n".join([*lines, *switch.profile.notices])
 
 
 def models(found: Sequence[ModelInfo]) -> str:
@@ -47,7 +63,7 @@ def models(found: Sequence[ModelInfo]) -> str:
 
 def status(runtime: Runtime) -> str:
     """Profile, engine, workers and jobs."""
-    lines = [profile(runtime, choices=False)]
+    lines = [profile(runtime)]
     engine = runtime.engine.status()
     if engine is None:
         return "\n".join([*lines, "Engine not running; it starts with the first answer."])

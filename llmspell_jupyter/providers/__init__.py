@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from llmspell_jupyter.config.schema import Configuration
 from llmspell_jupyter.engine.client import EngineClient
@@ -25,27 +25,30 @@ def configured(configuration: Configuration, engine: EngineClient) -> dict[str, 
     }
 
 
-def not_configured(name: str, known: Mapping[str, Provider], profiles: list[str]) -> ProviderError:
+def not_configured(
+    name: str, known: Mapping[str, Provider], profiles: Sequence[str]
+) -> ProviderError:
     """The error for a provider that the profile does not have.
 
     Args:
         name: The provider that was asked for.
         known: The providers there are.
-        profiles: Names of the built-in profiles, one of which may bring it.
+        profiles: Built-in profiles that set it up, the best first.
     """
     data = {"provider": name, "configured": sorted(known)}
-    if name in profiles:
+    if profiles:
         return ProviderError(
-            f"Provider '{name}' is not configured in this profile.",
-            hint=f"Load the profile that has it; type: %llmspell_profile {name}",
+            f"Backend '{name}' not configured. To use {name} models:",
+            hint=f" 1. Use the builtin profile: %llmspell_profile {profiles[0]}\n"
+            f" 2. Or configure {name} provider in your config file: [providers.{name}]",
             data=data,
         )
-    there = ", ".join(sorted(known)) or "none"
-    local = ", ".join(sorted(set(BACKENDS.values())))
+    local = ", ".join(sorted(set(BACKENDS.values()), reverse=True))
     return ProviderError(
-        f"Provider '{name}' is not configured, and no built-in profile has it "
-        f"(configured: {there}; local backends: {local}).",
-        hint='Use a model of this machine: Agent.builder():provider("candle")',
+        f"Backend '{name}' not configured and no matching builtin profile found.",
+        hint=f"Available backends: {local}. A model of this machine: "
+        'Agent.builder():provider("candle")\n'
+        "Check your model specification format: model:variant@backend",
         data=data,
     )
 

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llmspell_jupyter.agents.agent import Agent, AgentSettings, Answer
 from llmspell_jupyter.agents.registry import Agents
-from llmspell_jupyter.config import environment, loading, profiles
-from llmspell_jupyter.config.loaded import Loaded
+from llmspell_jupyter.config import administrator, environment, loading, profiles
+from llmspell_jupyter.config.loaded import Difference, Loaded, diff
 from llmspell_jupyter.engine.client import EngineClient, Part
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.providers import Provider, configured, not_configured
@@ -36,12 +37,26 @@ class AnswerPart:
     part: Part | None
 
 
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What a change of profile changed.
+
+    Attributes:
+        profile: What is in force now.
+        changes: Keys with other values than before.
+        lua_reset: Whether the Lua state was given up, because its sandbox level changed.
+    """
+
+    profile: Loaded
+    changes: tuple[Difference, ...] = ()
+    lua_reset: bool = False
+
+
 class Runtime:
     """What a notebook has of this package.
 
     Attributes:
         engine: The user's engine.
-        profile: The profile in force.
         providers: Its providers by name.
         agents: The notebook's agents.
         globals: Script globals by name.
@@ -52,28 +67,47 @@ class Runtime:
     def __init__(self, engine: EngineClient | None = None):
         self.engine = engine or EngineClient()
         self.agents = Agents()
+        self.providers: dict[str, Provider] = {}
         self.globals = globals.instances(self)
         self.show: Callable[[AnswerPart], None] = lambda part: None
         self._numbers = itertools.count(1)
         self._lua: LuaSession | None = None
         self._lua_thread: threading.Thread | None = None
+        self._profile: Loaded | None = None
         self.use()
 
-    def use(self, name: str | None = None) -> Loaded:
-        """Load a profile; Lua state and agents stay.
+    def use(self, name: str | None = None, *, config_file: str | Path | None = None) -> Switch:
+        """Load a profile or a file. Agents stay; so does Lua, unless its sandbox level changes.
 
         Args:
             name: The profile; None takes what files and variables say, else the default profile.
+            config_file: A file, instead of a profile.
 
         Raises:
-            ConfigError: There is none of this name, or it is wrong; the one before stays in force.
+            ConfigError: There is none of this name, or it is wrong; what was before stays in force.
         """
-        profile = loading.load(name)
+        return self.apply(loading.load(name, config_file, admin=administrator.policy()))
+
+    def apply(self, profile: Loaded) -> Switch:
+        """Take a loaded configuration into force."""
+        before = self._profile
         providers = configured(profile.configuration, self.engine)
         environment.use(profile.values)
-        self.profile: Loaded = profile
-        self.providers: dict[str, Provider] = providers
-        return profile
+        self._profile = profile
+        self.providers = providers
+        if before is None:
+            return Switch(profile)
+        levels = [each.configuration.engines.lua.security_level for each in (before, profile)]
+        fresh = levels[0] != levels[1] and self._lua is not None
+        if fresh:
+            self._close_lua()
+        return Switch(profile, diff(before, profile), lua_reset=fresh)
+
+    @property
+    def profile(self) -> Loaded:
+        """The profile in force."""
+        assert self._profile is not None
+        return self._profile
 
     def start_lua(
         self, source: str, chunk: str, *, expression: bool = False, timeout: float | None = None
@@ -98,12 +132,15 @@ class Runtime:
 
     def reset(self) -> None:
         """Forget Lua state and agents; profile and engine stay."""
-        if self._lua is not None:
-            self._lua.close()
-            self._lua = None
+        self._close_lua()
         for name in self.agents.names():
             if agent := self.agents.get(name):
                 self.agents.destroy(agent)
+
+    def _close_lua(self) -> None:
+        if self._lua is not None:
+            self._lua.close()
+            self._lua = None
 
     def call(self, name: str, args: list[Any]) -> Any:
         """Answer a call of a script; part of ``Host``, on the Lua thread."""
@@ -127,16 +164,26 @@ class Runtime:
             ProviderError: The profile does not have this provider.
         """
         name = settings.provider or self.default_provider()
-        provider = self.providers.get(name)
-        if provider is None:
-            raise not_configured(name, self.providers, profiles.names())
+        provider = self.providers.get(name) or self._from_its_profile(name)
         model = settings.model or provider.settings.default_model
         if not model:
             raise RequestError(
                 "Model is required: the agent names none, and the profile has no default.",
                 hint='Write: Agent.builder():model("smollm2:135m"); %model_list shows all.',
             )
+        self.profile.policy.check_model(name, model)
         return self.agents.add(Agent(settings, provider, model))
+
+    def _from_its_profile(self, name: str) -> Provider:
+        """A provider that is not configured, if ``auto_profile`` lets its profile bring it."""
+        if self.profile.configuration.auto_profile:
+            loaded = loading.with_backend(self.profile, name)
+            if loaded is not None:
+                self.apply(loaded)
+                if name in self.providers:
+                    self.write(f"{name} is taken from its built-in profile (auto_profile).\n")
+                    return self.providers[name]
+        raise not_configured(name, self.providers, profiles.that_set_up(name))
 
     def default_provider(self) -> str:
         """Provider of agents that name none."""

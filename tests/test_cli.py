@@ -1,0 +1,105 @@
+"""The command: what it prints, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from llmspell_jupyter.config import profiles
+
+
+def _run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "llmspell_jupyter.cli", *arguments],
+        cwd=folder,
+        env=os.environ | {"HOME": str(folder)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _good(folder: Path, *arguments: str, **environment: str) -> str:
+    done = _run(folder, *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_lists_every_profile(tmp_path: Path) -> None:
+    text = _good(tmp_path, "--help")
+    for name in [*profiles.names(), *profiles.ALIASES]:
+        assert name in text
+    assert "-p, --profile NAME" in text
+
+
+def test_show_explain_and_precedence(tmp_path: Path) -> None:
+    section = tomllib.loads(_good(tmp_path, "-p", "rag-prod", "config", "show", "rag.embedding"))
+    assert section["rag"]["embedding"]["batch_size"] == 32
+    variable = {"LLMSPELL_RAG_EMBEDDING_BATCH_SIZE": "7"}
+    text = _good(tmp_path, "config", "explain", "rag.embedding.batch_size", **variable)
+    assert text.startswith("rag.embedding.batch_size = 7\n")
+    facts = json.loads(
+        _good(
+            tmp_path,
+            "--output",
+            "json",
+            "config",
+            "explain",
+            "rag.embedding.batch_size",
+            **variable,
+        )
+    )
+    assert facts["value"] == 7
+    assert facts["set_by"] == "environment LLMSPELL_RAG_EMBEDDING_BATCH_SIZE"
+
+
+def test_a_file_to_start_from(tmp_path: Path) -> None:
+    assert "llmspell.toml is written" in _good(tmp_path, "config", "init")
+    assert "llmspell.toml is valid." in _good(tmp_path, "config", "validate", "llmspell.toml")
+    again = _run(tmp_path, "config", "init")
+    assert again.returncode == 1
+    assert "--force" in again.stderr
+    _good(tmp_path, "-p", "minimal", "config", "init", "--force")
+    assert "minimal" in _good(tmp_path, "config", "explain", "default_engine")
+
+
+def test_the_schema_is_for_editors(tmp_path: Path) -> None:
+    schema = json.loads(_good(tmp_path, "config", "schema"))
+    assert schema["$schema"].startswith("http://json-schema.org/")
+    assert "rag" in schema["properties"]
+
+
+def test_profiles_as_text_and_as_json(tmp_path: Path) -> None:
+    assert "rag-production, rag-prod" in _good(tmp_path, "config", "list-profiles")
+    listed = json.loads(_good(tmp_path, "--output", "json", "config", "list-profiles"))
+    assert {each["name"] for each in listed} == set(profiles.names())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-p", "wizard", "config", "show"), "Available profiles"),
+        (("-p", "candle", "-c", "x.toml", "config", "show"), "cannot be used together"),
+        (("config", "explain", "rag.embeding.batch"), "rag.embedding.batch_size"),
+        (("config", "show", "ragg"), "rag"),
+        (("config", "validate", "nowhere.toml"), "nowhere.toml"),
+    ],
+)
+def test_mistakes_are_one_message(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = _run(tmp_path, *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_engine_status_as_json(tmp_path: Path) -> None:
+    done = _run(tmp_path, "--output", "json", "engine", "status", JUPYTER_RUNTIME_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"running": False}
