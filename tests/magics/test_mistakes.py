@@ -12,7 +12,7 @@ MISTAKES = {
     "unknown model": (f'{BUILD}:model("smolm2:135m"):build():execute("x")', "ModelNotFound", "smollm2:135m"),
     "not a model name": (f'{BUILD}:model("a b"):build()', "InvalidModelSpec", "model[:variant][@backend]"),
     "unknown backend": (f'{BUILD}:model("x@metal"):build()', "InvalidModelSpec", "candle, ollama"),
-    "unknown provider": (f'{BUILD}:provider("openai"):model("gpt"):build()', "ProviderError", 'provider("candle")'),
+    "unknown provider": (f'{BUILD}:provider("openai"):model("gpt"):build()', "ProviderError", "%llmspell_profile providers"),
     "a number as text": (f'{BUILD}:temperature("hot")', "RequestError", "takes a number, not a string"),
     "out of range": (f"{BUILD}:max_tokens(0)", "RequestError", "max_tokens is 0"),
     "a method that is not there": (f"{BUILD}:temprature(0)", "ScriptError", "temprature"),

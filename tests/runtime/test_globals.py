@@ -125,7 +125,7 @@ def test_providers(runtime: Runtime) -> None:
     runtime.use("minimal")
     with pytest.raises(ProviderError, match="not configured") as error:
         _lua(runtime, "Agent.builder():model('smollm2'):build()")
-    assert error.value.hint.endswith("%llmspell_profile candle")
+    assert "%llmspell_profile candle" in error.value.hint
     runtime.use("candle")
 
 
