@@ -146,6 +146,8 @@ def test_other_values_have_a_type(machine: Machine, leaf: Leaf) -> None:
         ("rag = 5", ":1: rag is 5; it is a table, [rag]."),
         ("[providers]\nopenai = 5", ":2: providers.openai is not a known key"),
         ('[providers.candle]\ntype = "candle"\nprovider_type = "candle"', ":3: providers.candle.provider_type is set twice"),
+        ("[providers.candle]\noptions = { top_p = nan }", ":2: providers.candle.options is {top_p = nan}; it can be"),
+        ("[providers.candle]\noptions = { top_p = [1] }", ":2: providers.candle.options is {top_p = [1]}; it can be"),
         ('[providers."a.b"]\ntype = "openai"', ' is not a name of a provider'),
         ('[providers.mine]\nmodel = "x"', ":2: providers.mine.provider_type is missing; it can be one of candle, ollama"),
         ('[providers.a-b]\ntype = "openai"\n[providers.a_b]\ntype = "openai"', "would have the same variables"),
