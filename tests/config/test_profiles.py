@@ -28,7 +28,7 @@ def wrong(file: Path, text: str | bytes) -> ConfigError:
     started = time.process_time()
     with pytest.raises(ConfigError) as caught:
         profiles.read(file)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 0.5
     assert caught.value.message.startswith(str(file)) and "\n" not in caught.value.message
     return caught.value
 
@@ -168,7 +168,7 @@ def test_a_wrong_value_is_named(file: Path, text: str, key: str) -> None:
         "a = " + "[\n" * 20_000,
         "a = " + "{x = " * 150,
         ".".join("a" * 10_000) + " = 1",
-        "\n".join(f"b{number}." + ".".join("a" * 480) + " = 1" for number in range(65)),
+        "\n".join(f"b{number}." + ".".join("a" * 480) + " = 1" for number in range(60)),
         "# " + "x" * 300_000,
         "\x00",
     ],
