@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmspell_jupyter.engine import api
 from llmspell_jupyter.errors import RequestError
-from llmspell_jupyter.types import LoadOptions, Message, Sampling
+from llmspell_jupyter.types import LoadOptions, Message, Phase, Progress, Sampling
 from tests.support.engines import ECHO, SMOLLM2, RunningEngine, engine, wait_for
 
 CHAT = {"model": ECHO, "messages": [{"role": "user", "content": "one two  three\n"}]}
@@ -152,6 +152,13 @@ def test_anything_else_is_a_request_or_a_request_error(value: dict[str, Any]) ->
         api.read_body(CHAT | value, api.CHAT)
     except RequestError as error:
         assert str(error).isprintable() or "\n" not in error.message
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_is_for_those_who_ask(progress: bool) -> None:
+    body = api.read_body(CHAT | {"llmspell": {"progress": progress}}, api.CHAT)
+    values = list(api.Stream(api.CHAT, body).values(Progress(Phase.QUEUED, 1)))
+    assert len(values) == progress
 
 
 # Over the socket

