@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from llmspell_jupyter.config.schema.providers import ProviderType
 
 # What an engine that this process starts is told; it has no profile of its own.
 _ENGINE_KEYS = ("engine.idle_seconds", "engine.transport", "engine.queue_limit", "models.path")
-# Looking for the nearest name takes a millisecond.
+# Looking for the nearest name takes some milliseconds.
 _MOST_NOTICES = 5
 
 _for_engine: dict[str, str] = {}
@@ -45,7 +46,7 @@ def layer(environ: Mapping[str, str], providers: Mapping[str, object]) -> Layer:
     return Layer(
         Origin("environment"),
         types.MappingProxyType(values),
-        notices=tuple(_notice(each, names) for each in unknown[:_MOST_NOTICES]),
+        notices=tuple(_notice(each, tuple(names)) for each in unknown[:_MOST_NOTICES]),
     )
 
 
@@ -191,7 +192,9 @@ def _value(origin: Origin, key: str, text: str) -> Any:
         return conversion.converted(leaf, str(plain(key, text)))
     except ValueError:
         # Headers may hold anything; their text is not quoted.
-        quoted = "no such table" if "=" in leaf.separator else redaction.shown(key, text)
+        quoted = (
+            "not NAME=VALUE,..." if leaf.type.startswith("table") else redaction.shown(key, text)
+        )
         raise wrong_value(origin, key, text, quoted=quoted) from None
 
 
@@ -200,7 +203,8 @@ def _capitals(providers: Iterable[str]) -> dict[str, str]:
     return {variables.capitals(each): each for each in providers}
 
 
-def _notice(variable: str, providers: Iterable[str]) -> str:
+@functools.lru_cache(maxsize=64)
+def _notice(variable: str, providers: tuple[str, ...]) -> str:
     shown = redaction.printable(variable, 80)
     fields = variables.provider_fields().values()
     of_providers = [

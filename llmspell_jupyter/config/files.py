@@ -53,6 +53,8 @@ def read(path: Path, kind: Kind, name: str = "") -> Layer:
             return found
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
+    except ConfigError:
+        raise
     except OSError as error:
         raise problem(origin, "", f"cannot be read: {error.strerror or error}.") from None
     except ValueError:
@@ -120,3 +122,8 @@ def _in_line(origin: Origin, line: int, what: str) -> ConfigError:
 
 def _at(origin: Origin, line: int | None) -> Origin:
     return Origin(origin.layer, origin.name, origin.path, line)
+
+
+def forget() -> None:
+    """Read every file anew from now on."""
+    _cache.clear()

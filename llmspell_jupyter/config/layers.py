@@ -219,6 +219,9 @@ def _walk(
                 yield here, below, plain(below, value)
         elif section is Providers and isinstance(value, Mapping):
             provider = _provider_name(word, origin_of(here))
+            if not value:
+                # A table without keys says that there is a provider of this name.
+                yield here, f"{key}.{provider}.provider_type", provider
             yield from _walk(ProviderSettings, value, here, f"{key}.{provider}", origin_of)
         else:
             raise unknown_key(origin_of(here), below)

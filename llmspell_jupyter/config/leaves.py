@@ -112,7 +112,8 @@ def nearest(key: str) -> str | None:
     same = [each for each in keys if each.rpartition(".")[2] == word]
     if found := difflib.get_close_matches(key, same, n=1, cutoff=0.0):
         return found[0]
-    return close(key, keys)
+    # A beginning in common would make one of its tables the nearest in any case.
+    return None if here and section else close(key, keys)
 
 
 def close(word: str, known: Sequence[str]) -> str | None:

@@ -8,10 +8,11 @@ and says where a file leaves what a configuration can be.
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass, field
 
 #: Parts of a dotted key, and tables and lists inside one another.
-MOST_PARTS = 8
+MOST_PARTS = 6
 MOST_NESTED = 8
 #: Characters of a part of a key, and of a value without quotes.
 LONGEST_WORD = 200
@@ -82,6 +83,18 @@ def scan(text: str) -> Scan:
     return scanner.result
 
 
+def _word(part: str) -> str:
+    """A part of a key without its quotes."""
+    if part[0] not in "\"'":
+        return part
+    if part[0] == "'" or "\\" not in part:
+        return part[1:-1]
+    try:
+        return str(tomllib.loads(f"word = {part}")["word"])
+    except tomllib.TOMLDecodeError:
+        raise _Stop from None
+
+
 class _Scanner:
     def __init__(self, text: str):
         self.text = text
@@ -122,7 +135,7 @@ class _Scanner:
             if count > MOST_PARTS:
                 raise Refused(self._here(), f"a key of more than {MOST_PARTS} parts")
             part = match[0]
-            path = (*path, part[1:-1] if part[0] in "\"'" else part)
+            path = (*path, _word(part))
             if note:
                 self.result.lines.setdefault(path, self._here())
             self._skip(_BLANK)

@@ -1,0 +1,188 @@
+"""Which keys act. A key joins this list with the code that reads it and with its proof here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from llmspell_jupyter.agents.agent import AgentSettings
+from llmspell_jupyter.config import environment, leaves, loading, paths
+from llmspell_jupyter.errors import ProviderError, ScriptMemory, ScriptTimeout
+from llmspell_jupyter.providers import Turn, configured
+from llmspell_jupyter.runtime.runtime import Runtime
+from llmspell_jupyter.types import GenerationRequest
+from tests.config.conftest import Machine
+
+
+class Engine:
+    """Keeps what it is asked."""
+
+    asked: GenerationRequest
+
+    def generate(self, request: GenerationRequest) -> Any:
+        self.asked = request
+        return self
+
+    def within(self, seconds: float) -> Iterator[Any]:
+        self.limit = seconds
+        return iter(())
+
+    def cancel(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _request(**settings: Any) -> GenerationRequest:
+    lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+    loaded = _given(f"[providers.candle]\n{lines}\n")
+    engine: Any = Engine()
+    configured(loaded.configuration, engine)["candle"].generate(Turn("m", ()))
+    return engine.asked
+
+
+_machine: Machine
+
+
+def _given(text: str) -> loading.Loaded:
+    return _machine.load(config_file=_machine.file(text))
+
+
+def _runtime(text: str, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    engine: Any = Engine()
+    monkeypatch.setenv("LLMSPELL_CONFIG", str(_machine.file(text)))
+    return Runtime(engine)
+
+
+def _script(runtime: Runtime, source: str) -> Any:
+    try:
+        return runtime.start_lua(source, "cell[1]").result(timeout=30)
+    finally:
+        runtime.reset()
+
+
+def _default_engine(patch: pytest.MonkeyPatch) -> None:
+    assert (
+        _script(_runtime('default_engine = "lua"', patch), "return Config.getDefaultEngine()")
+        == "lua"
+    )
+
+
+def _max_memory(patch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ScriptMemory):
+        _script(
+            _runtime("[engines.lua]\nmax_memory_bytes = 8_000_000", patch),
+            "local t = {} for i = 1, 1e6 do t[i] = 'x' .. i end",
+        )
+
+
+def _default_provider(patch: pytest.MonkeyPatch) -> None:
+    runtime = _runtime(
+        'extends = "candle"\n[providers]\ndefault_provider = "other"\n[providers.other]\ntype = "candle"\nmodel = "m"',
+        patch,
+    )
+    assert runtime.make_agent(AgentSettings()).provider.name == "other"
+
+
+def _provider_type(patch: pytest.MonkeyPatch) -> None:
+    engine: Any = Engine()
+    found = configured(
+        _given('[providers.a]\ntype = "candle"\n[providers.b]\ntype = "openai"').configuration,
+        engine,
+    )
+    assert found["a"].generate(Turn("m", ())) is engine
+    with pytest.raises(ProviderError, match="type 'openai'"):
+        found["b"].generate(Turn("m", ()))
+
+
+def _enabled(patch: pytest.MonkeyPatch) -> None:
+    assert configured(_given("[providers.candle]\nenabled = false").configuration, Engine()) == {}  # type: ignore[arg-type]
+
+
+def _default_model(patch: pytest.MonkeyPatch) -> None:
+    assert (
+        _runtime('[providers.candle]\ndefault_model = "mine:1b"', patch)
+        .make_agent(AgentSettings())
+        .model
+        == "mine:1b"
+    )
+
+
+def _timeout(patch: pytest.MonkeyPatch) -> None:
+    runtime = _runtime("[providers.candle]\nmodel = 'm'\ntimeout_seconds = 7", patch)
+    with pytest.raises(Exception, match="stopped"):
+        list(runtime.make_agent(AgentSettings()).ask("x"))
+    assert runtime.engine.limit == 7  # type: ignore[attr-defined]
+
+
+def _script_timeout(patch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ScriptTimeout):
+        _script(_runtime("[runtime]\nscript_timeout_seconds = 0.2", patch), "while true do end")
+
+
+def _engine(
+    key: str, value: str, read: Callable[[], object], expected: object
+) -> Callable[[pytest.MonkeyPatch], None]:
+    def proof(patch: pytest.MonkeyPatch) -> None:
+        table, _, name = key.rpartition(".")
+        environment.use(_given(f"[{table}]\n{name} = {value}").values)
+        told = environment.for_engine()
+        environment.use({})
+        # The engine's process reads them there.
+        patch.setattr(environment.os, "environ", told)
+        assert read() == expected
+
+    return proof
+
+
+PROOFS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "default_engine": _default_engine,
+    "engines.lua.max_memory_bytes": _max_memory,
+    "providers.default_provider": _default_provider,
+    "providers.*.provider_type": _provider_type,
+    "providers.*.enabled": _enabled,
+    "providers.*.default_model": _default_model,
+    "providers.*.temperature": lambda patch: _is(_request(temperature=0.25).sampling.temperature, 0.25),
+    "providers.*.max_tokens": lambda patch: _is(_request(max_tokens=9).max_tokens, 9),
+    "providers.*.timeout_seconds": _timeout,
+    "providers.*.cpu_threads": lambda patch: _is(_request(cpu_threads=3).options.cpu_threads, 3),
+    "providers.*.context_size": lambda patch: _is(_request(context_size=77).options.context_size, 77),
+    "providers.*.batch_size": lambda patch: _is(_request(batch_size=33).options.batch_size, 33),
+    "runtime.script_timeout_seconds": _script_timeout,
+    "engine.idle_seconds": _engine("engine.idle_seconds", "12.5", lambda: environment.idle_seconds(), 12.5),
+    "engine.transport": _engine("engine.transport", '"tcp"', lambda: environment.transport(), "tcp"),
+    "engine.queue_limit": _engine("engine.queue_limit", "5", lambda: environment.queue_limit(), 5),
+    "models.path": _engine("models.path", '["/m/a", "/m/b"]', lambda: [str(each) for each in paths.model_folders()[:2]], ["/m/a", "/m/b"]),
+}  # fmt: skip
+
+
+def _is(value: object, expected: object) -> None:
+    assert value == expected
+
+
+def test_these_keys_act_and_no_others_claim_to() -> None:
+    assert list(PROOFS) == [key for key, leaf in leaves.leaves().items() if leaf.in_force]
+    assert set(leaves.pending_keys()) == leaves.leaves().keys() - PROOFS.keys()
+
+
+@pytest.mark.parametrize("key", PROOFS)
+def test_a_key_in_force_acts(machine: Machine, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    global _machine
+    _machine = machine
+    monkeypatch.chdir(machine.work)
+    PROOFS[key](monkeypatch)
+
+
+def test_a_variable_goes_before_what_an_engine_is_told(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.file("[engine]\nqueue_limit = 5\nidle_seconds = 6\n", "llmspell.toml")
+    machine.environ["LLMSPELL_ENGINE_QUEUE_LIMIT"] = "9"
+    monkeypatch.setenv("LLMSPELL_ENGINE_QUEUE_LIMIT", "9")
+    environment.use(machine.load().values)
+    told = environment.for_engine()
+    environment.use({})
+    assert (told["LLMSPELL_ENGINE_QUEUE_LIMIT"], told["LLMSPELL_ENGINE_IDLE_SECONDS"]) == ("9", "6")
