@@ -34,11 +34,12 @@ _magics: LLMSpellMagics | None = None
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics; IPython calls it for ``%load_ext llmspell_jupyter``."""
-    from llmspell_jupyter.magics.magics import LLMSpellMagics
+    from llmspell_jupyter.magics.magics import LLMSpellMagics, prepare
 
     global _magics
     _magics = LLMSpellMagics(shell)
     shell.register_magics(_magics)
+    prepare()
 
 
 def __getattr__(name: str) -> Any:

@@ -55,11 +55,6 @@ def chosen(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
     return (environ.get(variables.PROFILE) or None), (environ.get(variables.CONFIG) or None)
 
 
-def render() -> Literal["auto", "plain"]:
-    """``LLMSPELL_RENDER``: ``plain`` shows no live line, so that outputs repeat exactly."""
-    return cast('Literal["auto", "plain"]', _now("notebook.render"))
-
-
 def idle_seconds() -> float:
     """``LLMSPELL_ENGINE_IDLE_SECONDS``: 0 or more; 0 never ends it. Default 1800."""
     return float(_now("engine.idle_seconds"))

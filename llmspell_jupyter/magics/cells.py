@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from llmspell_jupyter.config import environment, texts
+from llmspell_jupyter.config import texts
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.errors import RequestError
-from llmspell_jupyter.magics import reports, values
+from llmspell_jupyter.magics import live, reports, values
 from llmspell_jupyter.magics.errors import Sources, shown_plainly
 from llmspell_jupyter.magics.live import LiveLine
 from llmspell_jupyter.magics.settings import LLMSpell
@@ -31,10 +31,12 @@ class Cells:
     def __init__(self, shell: InteractiveShell):
         self._shell = shell
         self._sources = Sources()
-        # Only kernels have displays that can be updated; a fixed rendering must not change.
-        updatable = hasattr(shell, "kernel") and environment.render() == "auto"
-        self._live = LiveLine(lambda: shell.execution_count, enabled=updatable)
         self.runtime = runtimes.current()
+        # Only kernels have displays that can be updated.
+        self._live = LiveLine(
+            lambda: shell.execution_count,
+            enabled=lambda: hasattr(shell, "kernel") and live.wanted(self.runtime.profile),
+        )
         self.runtime.show = self._live.show
         self.settings = LLMSpell(parent=shell)
         self.settings.follow(self.runtime)

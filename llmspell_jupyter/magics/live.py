@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from IPython.display import DisplayHandle, display
 
+from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.runtime.runtime import AnswerPart
 from llmspell_jupyter.types import Chunk, Completion, Phase, Progress
 
@@ -65,10 +66,10 @@ class LiveLine:
 
     Args:
         cell: Tells one cell from another, such as its execution count.
-        enabled: False shows nothing.
+        enabled: Asked at each answer; while it is false nothing is shown.
     """
 
-    def __init__(self, cell: Callable[[], object], *, enabled: bool):
+    def __init__(self, cell: Callable[[], object], *, enabled: Callable[[], bool]):
         self._cell = cell
         self._enabled = enabled
         self._states: dict[int, _State] = {}
@@ -79,7 +80,7 @@ class LiveLine:
 
     def show(self, event: AnswerPart) -> None:
         """Take in a part of an answer."""
-        if not self._enabled:
+        if not self._enabled():
             return
         if self._shown_in != self._cell():
             self._begin()
@@ -121,6 +122,11 @@ class LiveLine:
             self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
+
+
+def wanted(profile: Loaded) -> bool:
+    """Whether the configuration wants a live line: a fixed rendering must not change."""
+    return profile.configuration.notebook.render == "auto"
 
 
 def _note(completion: Completion) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
@@ -13,6 +15,14 @@ from llmspell_jupyter.magics.errors import shown_plainly
 
 if TYPE_CHECKING:
     from llmspell_jupyter.magics.cells import Cells
+
+
+def prepare() -> None:
+    """Begin to import, beside whatever the user does next, what the first magic will need."""
+    name = "llmspell_jupyter.magics.cells"
+    threading.Thread(
+        target=import_module, args=(name,), name="llmspell-import", daemon=True
+    ).start()
 
 
 @magics_class

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from queue import Empty
 
-from common import RUNS, Notebook, agent, median, private_notebook, shown, verdict
+from common import RUNS, agent, median, private_notebook, shown, verdict
 
 QUESTION = "Why is the sea blue?"
-
-
-def _restart(book: Notebook) -> None:
-    book.restart()
-    # The channel of outputs comes back by itself some time after the others, and what was sent
-    # before is lost.
-    while True:
-        book.client.kernel_info()
-        with contextlib.suppress(Empty):
-            book.client.get_iopub_msg(timeout=0.5)
-            return
 
 
 def run() -> bool:
@@ -30,7 +17,7 @@ def run() -> bool:
         book.good(cell)
         seconds = []
         for _ in range(RUNS):
-            _restart(book)
+            book.restart()
             book.good("%load_ext llmspell_jupyter")
             times: list[float] = []
             started = time.perf_counter()

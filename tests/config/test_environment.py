@@ -20,9 +20,6 @@ PACKAGE = Path(llmspell_jupyter.__file__).parent
 @pytest.mark.parametrize(
     ("read", "variable", "text", "value"),
     [
-        (environment.render, "LLMSPELL_RENDER", None, "auto"),
-        (environment.render, "LLMSPELL_RENDER", "", "auto"),
-        (environment.render, "LLMSPELL_RENDER", " Plain ", "plain"),
         (environment.idle_seconds, "LLMSPELL_ENGINE_IDLE_SECONDS", None, 1800),
         (environment.idle_seconds, "LLMSPELL_ENGINE_IDLE_SECONDS", "0", 0),
         (environment.idle_seconds, "LLMSPELL_ENGINE_IDLE_SECONDS", " 1.5 ", 1.5),
@@ -59,7 +56,6 @@ def test_values(
 @pytest.mark.parametrize(
     ("read", "variable", "text"),
     [
-        (environment.render, "LLMSPELL_RENDER", "fancy"),
         *(
             (environment.idle_seconds, "LLMSPELL_ENGINE_IDLE_SECONDS", text)
             for text in ("-1", "nan", "inf", "soon", "1e999")

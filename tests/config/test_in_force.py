@@ -10,6 +10,7 @@ import pytest
 from llmspell_jupyter.agents.agent import AgentSettings
 from llmspell_jupyter.config import environment, leaves, loading, paths
 from llmspell_jupyter.errors import ProviderError, ScriptMemory, ScriptTimeout
+from llmspell_jupyter.magics import live
 from llmspell_jupyter.providers import Turn, configured
 from llmspell_jupyter.runtime.runtime import Runtime
 from llmspell_jupyter.types import GenerationRequest
@@ -138,8 +139,22 @@ def _engine(
     return proof
 
 
+def _auto_profile(patch: pytest.MonkeyPatch) -> None:
+    settings = AgentSettings(name="a", provider="candle", model="echo")
+    with pytest.raises(ProviderError, match="not configured"):
+        _runtime('extends = "minimal"', patch).make_agent(settings)
+    runtime = _runtime('extends = "minimal"\nauto_profile = true', patch)
+    assert runtime.make_agent(settings).provider.name == "candle"
+
+
+def _render(patch: pytest.MonkeyPatch) -> None:
+    assert live.wanted(_given('extends = "candle"'))
+    assert not live.wanted(_given('[notebook]\nrender = "plain"'))
+
+
 PROOFS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "default_engine": _default_engine,
+    "auto_profile": _auto_profile,
     "engines.lua.max_memory_bytes": _max_memory,
     "providers.default_provider": _default_provider,
     "providers.*.provider_type": _provider_type,
@@ -156,6 +171,7 @@ PROOFS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "engine.transport": _engine("engine.transport", '"tcp"', lambda: environment.transport(), "tcp"),
     "engine.queue_limit": _engine("engine.queue_limit", "5", lambda: environment.queue_limit(), 5),
     "models.path": _engine("models.path", '["/m/a", "/m/b"]', lambda: [str(each) for each in paths.model_folders()[:2]], ["/m/a", "/m/b"]),
+    "notebook.render": _render,
 }  # fmt: skip
 
 

@@ -352,12 +352,10 @@ def test_the_engines_own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         (),
     )
     assert environment.transport() == ("tcp" if os.name == "nt" else "unix")
-    assert environment.render() == "plain"
     monkeypatch.setenv("LLMSPELL_ENGINE_IDLE_SECONDS", "0")
     monkeypatch.setenv("LLMSPELL_ENGINE_QUEUE_LIMIT", "7")
     monkeypatch.setenv("LLMSPELL_ENGINE_TRANSPORT", "TCP")
     monkeypatch.setenv("LLMSPELL_MODEL_PATH", os.pathsep.join(["~/a", "${HOME}/b"]))
-    monkeypatch.delenv("LLMSPELL_RENDER")
     assert (environment.idle_seconds(), environment.queue_limit(), environment.transport()) == (
         0,
         7,
@@ -367,7 +365,6 @@ def test_the_engines_own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         str(Path.home() / "a"),
         str(Path.home() / "b"),
     ]
-    assert environment.render() == "auto"
-    monkeypatch.setenv("LLMSPELL_RENDER", "pretty")
-    with pytest.raises(ConfigError, match=r"LLMSPELL_RENDER: .* one of auto, plain"):
-        environment.render()
+    monkeypatch.setenv("LLMSPELL_ENGINE_TRANSPORT", "pigeon")
+    with pytest.raises(ConfigError, match=r"LLMSPELL_ENGINE_TRANSPORT: .* one of auto, unix, tcp"):
+        environment.transport()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from queue import Empty
 from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
@@ -111,6 +112,15 @@ class Notebook:
     def restart(self) -> None:
         self.manager.restart_kernel(now=False)
         self.client.wait_for_ready(timeout=CELL_SECONDS)
+        # The channel of outputs comes back by itself some time after the others, and what was
+        # sent before is lost.
+        deadline = time.monotonic() + CELL_SECONDS
+        while time.monotonic() < deadline:
+            self.client.kernel_info()
+            with suppress(Empty):
+                self.client.get_iopub_msg(timeout=0.5)
+                return
+        raise AssertionError("the kernel's outputs did not come back after a restart")
 
 
 @contextmanager

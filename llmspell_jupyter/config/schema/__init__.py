@@ -42,7 +42,7 @@ class Configuration(Section):
 
     default_engine: Literal["lua"] = text("lua", "Language of scripts.", acts=True)
     auto_profile: bool = flag(
-        False, "A backend that is not configured is taken from its built-in profile."
+        False, "A backend that is not configured is taken from its built-in profile.", acts=True
     )
     engines: EngineSettings = EngineSettings()
     providers: Providers = Providers()

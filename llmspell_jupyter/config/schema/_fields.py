@@ -29,6 +29,8 @@ class Section(BaseModel):
         str_max_length=LONGEST_TEXT,
         # Values of a caller must not appear in a message that nobody here has read.
         hide_input_in_errors=True,
+        # Built once, as part of the whole, instead of each by itself as well.
+        defer_build=True,
     )
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:

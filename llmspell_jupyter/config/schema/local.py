@@ -43,7 +43,7 @@ class NotebookSettings(Section):
     """Table ``[notebook]``."""
 
     render: Literal["auto", "plain"] = text(
-        "auto", "plain shows no live line, so that outputs repeat exactly."
+        "auto", "plain shows no live line, so that outputs repeat exactly.", acts=True
     )
 
 
