@@ -10,7 +10,7 @@ import sys
 
 from common import machine
 
-NAMES = ("load_ext", "decode_speed", "kernel_memory", "first_token")
+NAMES = ("load_ext", "decode_speed", "kernel_memory", "first_token", "profiles")
 
 
 def main() -> int:
