@@ -23,12 +23,15 @@ from llmspell_jupyter.runtime.runtime import AnswerPart
 class Cells:
     """Runs scripts and shows what happens meanwhile. Use on the main thread.
 
+    Args:
+        shell: The notebook's IPython.
+        settings: Profile or file to start with.
+
     Attributes:
         runtime: The notebook's runtime; its answers to Python code are shown live, too.
-        settings: What ``%config LLMSpell`` shows and sets.
     """
 
-    def __init__(self, shell: InteractiveShell):
+    def __init__(self, shell: InteractiveShell, settings: LLMSpell):
         self._shell = shell
         self._sources = Sources()
         self.runtime = runtimes.current()
@@ -38,10 +41,7 @@ class Cells:
             enabled=lambda: hasattr(shell, "kernel") and live.wanted(self.runtime.profile),
         )
         self.runtime.show = self._live.show
-        self.settings = LLMSpell(parent=shell)
-        self.settings.follow(self.runtime)
-        # IPython lists shells there and asks for no more than a Configurable.
-        shell.configurables.append(self.settings)  # type: ignore[arg-type]
+        settings.follow(self.runtime)
 
     def run_lua(
         self, source: str, shown: str, *, expression: bool = False, timeout: float | None = None
@@ -72,7 +72,8 @@ class Cells:
 
     def profile(self) -> str:
         """The profile in force, and the names of all."""
-        return f"{reports.profile(self.runtime)}\n{reports.choices()}"
+        notices = self.runtime.profile.notices
+        return "\n".join([reports.profile(self.runtime), reports.choices(), *notices])
 
     def use_profile(self, name: str | None, config_file: str | None = None) -> str:
         """Load a profile or file; says what is in force then and what changed."""

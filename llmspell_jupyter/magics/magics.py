@@ -7,11 +7,13 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.magics.errors import shown_plainly
+from llmspell_jupyter.magics.settings import LLMSpell
 
 if TYPE_CHECKING:
     from llmspell_jupyter.magics.cells import Cells
@@ -29,6 +31,14 @@ def prepare() -> None:
 class LLMSpellMagics(Magics):
     """``%llmspell_profile``, ``%%lua`` and the others."""
 
+    def __init__(self, shell: InteractiveShell):
+        super().__init__(shell)
+        self._settings = LLMSpell(parent=shell)
+        # What `%config` lists; typed for shells, though any Configurable will do.
+        listed: list[Any] = shell.configurables
+        listed[:] = [each for each in listed if not isinstance(each, LLMSpell)]
+        listed.append(self._settings)
+
     @cached_property
     def cells(self) -> Cells:
         """What stands behind the magics, made when it is first needed."""
@@ -37,7 +47,7 @@ class LLMSpellMagics(Magics):
 
         assert self.shell is not None
         with shown_plainly():
-            return Cells(self.shell)
+            return Cells(self.shell, self._settings)
 
     @magic_arguments()
     @argument("name", nargs="?", help="a profile; without it, the one in force is shown")

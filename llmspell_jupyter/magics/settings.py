@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Unicode, observe
 from traitlets.config import Configurable
 
 from llmspell_jupyter.errors import LLMSpellError
 from llmspell_jupyter.magics.errors import shown_plainly
-from llmspell_jupyter.runtime.runtime import Runtime
+
+if TYPE_CHECKING:
+    from llmspell_jupyter.runtime.runtime import Runtime
 
 
 class LLMSpell(Configurable):

@@ -143,6 +143,19 @@ def test_ipython_shows_and_sets_the_profile(book: Notebook) -> None:
     book.good("%config LLMSpell.profile = 'candle'")
 
 
+def test_ipython_knows_the_settings_from_the_start() -> None:
+    with notebook() as fresh:
+        fresh.good("%config LLMSpell.profile = 'minimal'")
+        assert fresh.good("%llmspell_profile").stdout.startswith("Profile minimal")
+        fresh.good("%reload_ext llmspell_jupyter")
+        assert fresh.good("%config").stdout.count("LLMSpell") == 1
+
+
+def test_a_slip_in_a_variable_is_shown() -> None:
+    with notebook(LLMSPELL_ENGINE_QUEUE_LIMITS="3") as fresh:
+        assert "LLMSPELL_ENGINE_QUEUE_LIMIT" in fresh.good("%llmspell_profile").stdout
+
+
 def test_a_configuration_file_of_ipython_counts(tmp_path: Path) -> None:
     folder = tmp_path / "profile_default"
     folder.mkdir()
