@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 
@@ -28,6 +29,12 @@ os.environ |= {
 
 # A shell that starts this in the background has it ignored, and tests send it to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Speed is for the benchmarks: a busy machine must not fail a test of what is right.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 _connect = socket.socket.connect
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 
 from llmspell_jupyter.config import environment
 from llmspell_jupyter.engine.serve import Settings, serve
+from llmspell_jupyter.errors import ConfigError
 
 # An engine that was told to stop takes about a second for its open streams, and holds its lock.
 _PATIENCE_SECONDS = 10.0
@@ -20,15 +22,17 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    serve(
-        Settings(
+    try:
+        settings = Settings(
             transport=environment.transport(),
             idle_seconds=environment.idle_seconds(),
             owner=arguments.owner,
             queue_limit=environment.queue_limit(),
-        ),
-        patience=_PATIENCE_SECONDS,
-    )
+        )
+    except ConfigError as error:
+        # Whoever started it shows the last lines of what it wrote.
+        sys.exit(f"{type(error).__name__}: {error}")
+    serve(settings, patience=_PATIENCE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -280,7 +280,9 @@ def test_an_engine_that_cannot_start_says_why() -> None:
     with runtime_folder(LLMSPELL_ENGINE_IDLE_SECONDS="soon") as environment:
         with in_this_process(environment), pytest.raises(EngineUnavailable) as caught:
             ask()
-        assert "LLMSPELL_ENGINE_IDLE_SECONDS is 'soon'" in caught.value.message
+        assert caught.value.message.splitlines()[1].startswith(
+            "  ConfigError: LLMSPELL_ENGINE_IDLE_SECONDS: "
+        )
         assert caught.value.data["exit_status"] == 1
 
 
