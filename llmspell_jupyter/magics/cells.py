@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, Literal
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -18,6 +19,8 @@ from llmspell_jupyter.runtime import runtime as runtimes
 from llmspell_jupyter.runtime.execution import Execution
 from llmspell_jupyter.runtime.host import Printed
 from llmspell_jupyter.runtime.runtime import AnswerPart
+
+_FLUSH_SECONDS = 0.05
 
 
 class Cells:
@@ -41,6 +44,7 @@ class Cells:
             enabled=lambda: hasattr(shell, "kernel") and live.wanted(self.runtime.profile),
         )
         self.runtime.show = self._live.show
+        self._flushed = 0.0
         settings.follow(self.runtime)
 
     def run_lua(
@@ -117,13 +121,20 @@ class Cells:
         """What the engine and its workers last wrote."""
         return control.log_tail() or "The engine has written nothing yet."
 
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        # A kernel sends what was written every 0.2 s; words of a model should not wait so long.
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            sys.stdout.flush()
+            self._flushed = time.monotonic()
+
     def _follow(self, execution: Execution) -> Any:
         """Show what happens until the script ends; Ctrl-C stops it and then waits for its end."""
         while True:
             try:
                 for event in execution.events():
                     if isinstance(event, Printed):
-                        sys.stdout.write(event.text)
+                        self._write(event.text)
                     elif isinstance(event, AnswerPart):
                         self._live.show(event)
                 self._live.clear()

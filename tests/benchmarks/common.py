@@ -18,6 +18,9 @@ from llmspell_jupyter.engine.cores import usable_cores  # noqa: E402
 from tests.support.engines import in_this_process, runtime_folder  # noqa: E402
 from tests.support.kernels import Notebook, notebook  # noqa: E402
 
+# An installed package comes with its bytecode; a checkout gets it in the first run.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 #: Runs of each side; the first of each is not counted.
 RUNS = 9
 
