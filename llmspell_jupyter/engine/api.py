@@ -36,6 +36,8 @@ _DEFAULT_MAX_TOKENS = GenerationRequest(model="").max_tokens
 # How pydantic names the alternatives of a union.
 _KIND = re.compile(r"\[|^(constrained-)?str$")
 
+_Zero = Annotated[float, Field(ge=0, le=0)]
+
 _Stop = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
@@ -57,6 +59,10 @@ class _Message(_Strict):
         if isinstance(self.content, str):
             return Message(role, self.content)
         return Message(role, "".join(part.text for part in self.content))
+
+
+class _TextFormat(_Strict):
+    type: Literal["text"]
 
 
 class _StreamOptions(_Strict):
@@ -88,7 +94,12 @@ class _Body(_Strict):
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=_MANY)] | None = None
     stop: _Stop | list[_Stop] | None = None
+    # What the engine has not, said to be off.
     n: Literal[1] | None = None
+    presence_penalty: _Zero | None = None
+    frequency_penalty: _Zero | None = None
+    logprobs: Literal[False] | None = None
+    response_format: _TextFormat | None = None
     # These name or label a request and change nothing in its answer.
     user: str | None = None
     metadata: dict[str, str] | None = None

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 # Of the 108 bytes (104 on macOS) that a socket address has for its path.
 _LONGEST_SOCKET_PATH = 100
 
+_LOOK_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -113,17 +115,29 @@ async def _serve(settings: Settings) -> None:
                 timeout_graceful_shutdown=1,
             )
         )
-        watch = asyncio.create_task(lifetime.watch())
         # The socket listens already: whoever reads the file can connect at once.
         connections.write(paths.connection_file(), about)
+        tasks = [
+            asyncio.create_task(lifetime.watch()),
+            asyncio.create_task(_stay_published(about)),
+        ]
         _log.info("Engine %s listens at %s", about.version, address)
         try:
             await server.serve(sockets=[listener])
         finally:
+            for task in tasks:
+                task.cancel()
             connections.withdraw(paths.connection_file(), about)
-            watch.cancel()
             await engine.close()
             _log.info("Engine ended")
+
+
+async def _stay_published(about: Connection) -> None:
+    """Write the connection file again when somebody tidies the runtime folder."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if not paths.connection_file().exists():
+            connections.write(paths.connection_file(), about)
 
 
 def _public(about: Connection) -> dict[str, object]:

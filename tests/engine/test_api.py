@@ -154,6 +154,22 @@ def test_anything_else_is_a_request_or_a_request_error(value: dict[str, Any]) ->
         assert str(error).isprintable() or "\n" not in error.message
 
 
+@pytest.mark.parametrize(
+    ("field", "off", "on"),
+    [
+        ("presence_penalty", 0, 0.5),
+        ("frequency_penalty", 0.0, -1),
+        ("logprobs", False, True),
+        ("response_format", {"type": "text"}, {"type": "json_object"}),
+        ("n", 1, 2),
+    ],
+)
+def test_what_the_engine_has_not_may_be_switched_off(field: str, off: Any, on: Any) -> None:
+    assert api.read_body(CHAT | {field: off}, api.CHAT).request
+    with pytest.raises(RequestError, match=field):
+        api.read_body(CHAT | {field: on}, api.CHAT)
+
+
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_is_for_those_who_ask(progress: bool) -> None:
     body = api.read_body(CHAT | {"llmspell": {"progress": progress}}, api.CHAT)

@@ -286,6 +286,15 @@ def test_an_engine_that_cannot_start_says_why() -> None:
         assert caught.value.data["exit_status"] == 1
 
 
+def test_a_connection_file_that_is_tidied_away_comes_back() -> None:
+    with engine() as running:
+        file = Path(running.environment["JUPYTER_RUNTIME_DIR"], "llmspell-engine.json")
+        file.unlink()
+        wait_for(file.exists)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert connections.read(file) == running.connection
+
+
 def test_an_engine_is_no_child_that_a_closed_terminal_ends() -> None:
     with runtime_folder() as environment:
         variables = environment | {"JPY_PARENT_PID": str(os.getpid())}
