@@ -147,11 +147,6 @@ def provider_fields() -> Mapping[str, str]:
     return types.MappingProxyType(dict(sorted(ends.items(), key=lambda pair: -len(pair[0]))))
 
 
-def others(key: str) -> list[str]:
-    """Names of other programs that set this key, too."""
-    return [other for other, target in OTHERS.items() if target == key]
-
-
 @cache
 def _by_key() -> Mapping[str, str]:
     return {key: name for name, key in NAMES.items()}
