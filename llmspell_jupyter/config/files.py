@@ -15,8 +15,7 @@ from llmspell_jupyter.config import redaction, scan
 from llmspell_jupyter.config.layers import Kind, Layer, Origin, flatten, problem
 from llmspell_jupyter.errors import ConfigError
 
-#: Largest file, in bytes. All keys with a comment each are half of it, and the worst file of this
-#: size takes less than 0.1 s to refuse.
+#: Largest file, in bytes; all keys with a comment each are half of it.
 LARGEST = 32 * 1024
 
 # Within this time after a write, another write may leave the file's time as it is.

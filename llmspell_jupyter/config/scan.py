@@ -16,6 +16,8 @@ MOST_PARTS = 6
 MOST_NESTED = 8
 #: Characters of a part of a key, and of a value without quotes.
 LONGEST_WORD = 200
+#: Parts of keys, and values, in a file.
+MOST_ENTRIES = 3000
 
 _BLANK = re.compile(r"[ \t]*+")
 _BETWEEN = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
@@ -32,7 +34,7 @@ Path = tuple[str, ...]
 
 
 class Refused(Exception):
-    """The file nests deeper, or has a longer key, than a configuration can."""
+    """The file nests deeper, has a longer key or holds more than a configuration can."""
 
     def __init__(self, line: int, what: str):
         super().__init__(what)
@@ -102,6 +104,7 @@ class _Scanner:
         self.result = Scan()
         self._line = 1
         self._counted = 0
+        self._entries = 0
 
     def run(self) -> None:
         table: Path = ()
@@ -126,6 +129,7 @@ class _Scanner:
         path = before
         count = 0
         while True:
+            self._enter()
             self._skip(_BLANK)
             match = _PART.match(self.text, self.at)
             if match is None:
@@ -147,6 +151,7 @@ class _Scanner:
         """Pass over a value; ``open_`` holds what closes each list and table, and its path."""
         open_: list[tuple[str, Path]] = []
         while True:
+            self._enter()
             self._skip(_BETWEEN if open_ else _BLANK)
             start = self.text[self.at : self.at + 1]
             if start in ("[", "{") and start:
@@ -188,6 +193,11 @@ class _Scanner:
             self._expect("=")
             return path
         return ()
+
+    def _enter(self) -> None:
+        self._entries += 1
+        if self._entries > MOST_ENTRIES:
+            raise Refused(self._here(), f"more than {MOST_ENTRIES:,} parts of keys and values")
 
     def _take(self, match: re.Match[str]) -> None:
         if match.end() - match.start() > LONGEST_WORD:

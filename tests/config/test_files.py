@@ -86,6 +86,9 @@ def test_what_is_said_of_them(machine: Machine) -> None:
     assert ":1: a word of more than 200 characters" in _refused(
         machine.file("a = " + "9" * 300), machine
     )
+    assert ":1001: more than 3,000 parts of keys and values" in _refused(
+        machine.file("[a]\n" + "b.c = 1\n" * 2000), machine
+    )
 
 
 def test_a_file_of_a_gigabyte(machine: Machine) -> None:
