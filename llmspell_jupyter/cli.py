@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -27,10 +27,18 @@ from llmspell_jupyter.config import (
 from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
+from llmspell_jupyter.engine.messages import model_to_wire
 from llmspell_jupyter.engine.serve import Settings, serve
 from llmspell_jupyter.errors import ConfigError, EngineUnavailable, LLMSpellError
+from llmspell_jupyter.providers import named
+from llmspell_jupyter.types import Ready
+
+if TYPE_CHECKING:
+    from llmspell_jupyter.runtime.local_models import LocalModels
 
 _LOG_LINES = 100
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +214,64 @@ def engine_logs(lines: int) -> None:
     click.echo(control.log_tail(lines) or "The engine has written nothing yet.")
 
 
+@main.group()
+def model() -> None:
+    """Models on this machine."""
+
+
+def _local_models(client: EngineClient, options: _Options) -> LocalModels:
+    # Imported here: no other command needs a runtime.
+    from llmspell_jupyter.runtime.local_models import LocalModels
+    from llmspell_jupyter.runtime.runtime import Runtime
+
+    runtime = Runtime(client)
+    runtime.apply(options.load())
+    return LocalModels(runtime)
+
+
+@model.command("list")
+@click.pass_obj
+def model_list(options: _Options) -> None:
+    """List the models on this machine."""
+    with _plain_errors():
+        found = _with_client(lambda client: _local_models(client, options).installed())
+    facts = [model_to_wire(each) for each in found]
+    options.say("\n".join(each.id for each in found) or "No model is on this machine.", facts)
+
+
+@model.command("load")
+@click.argument("name", required=False)
+@click.pass_obj
+def model_load(options: _Options, name: str | None) -> None:
+    """Get a model ready in the running engine; without a name the profile's."""
+
+    def load(client: EngineClient) -> Ready:
+        # One that this command started would end with it.
+        if client.status() is None:
+            raise EngineUnavailable(
+                "No engine is running.",
+                hint="Open a notebook, or type: jupyter llmspell engine serve",
+            )
+        return _local_models(client, options).load(name)
+
+    with _plain_errors():
+        ready = _with_client(load)
+    facts = ready.metadata
+    options.say(f"{facts['model']} is ready on {facts['device']}: {facts['device_reason']}", facts)
+
+
+@model.command("unload")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also while it works.")
+@click.pass_obj
+def model_unload(options: _Options, name: str, force: bool) -> None:
+    """End the processes that hold a model; their memory is free afterwards."""
+    with _plain_errors():
+        target = named(name)[1]
+        count = _with_client(lambda client: client.unload(target, force=force))
+    options.say(f"{name} is unloaded." if count else f"{name} is not loaded.", {"unloaded": count})
+
+
 def _status_text(status: dict[str, Any] | None) -> str:
     if status is None:
         return "The engine is not running; notebooks start it when they need it."
@@ -226,7 +292,7 @@ def _status_text(status: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-def _with_client(use: Callable[[EngineClient], Any]) -> Any:
+def _with_client(use: Callable[[EngineClient], _T]) -> _T:
     client = EngineClient()
     try:
         return use(client)

@@ -6,13 +6,18 @@
     ├── ModelError                           a model name or a model file is wrong
     │   ├── InvalidModelSpec (ValueError)
     │   ├── ModelNotFound (LookupError)
+    │   ├── UnsupportedModel (ValueError)    a sound model of a kind that nothing here runs
     │   └── BadModelFile (ValueError)
+    │       └── UnsafeFormat                 loading it could run code
     ├── RequestError (ValueError)            what was asked of a model or an agent is wrong
-    │   └── ContextOverflow
+    │   ├── ContextOverflow
+    │   └── AnswerCut                        an answer that had to be whole reached a limit
     ├── ProviderError                        nobody in this profile can answer
     ├── EngineError
     │   ├── AnswerTimeout (TimeoutError)     an answer took longer than its limit
     │   ├── BackendMissing (ImportError)     a library that runs this kind of model is absent
+    │   │   └── BackendOutdated              it is there, but too old to be safe
+    │   ├── DeviceUnavailable                the device that was asked for is not there
     │   ├── EngineBusy                       the queue is full
     │   ├── EngineUnavailable (ConnectionError)
     │   └── EngineDied (ConnectionError)     the engine went away while it worked
@@ -101,6 +106,14 @@ class BadModelFile(ModelError, ValueError):
     """A model file is damaged or of a kind that cannot be read."""
 
 
+class UnsafeFormat(BadModelFile):
+    """Loading the model could run code that came with it; nothing of it was loaded."""
+
+
+class UnsupportedModel(ModelError, ValueError):
+    """The model is sound, and of a kind that no backend here runs."""
+
+
 class RequestError(LLMSpellError, ValueError):
     """A parameter of a request is unknown, of the wrong type or out of range."""
 
@@ -109,6 +122,13 @@ class RequestError(LLMSpellError, ValueError):
 
 class ContextOverflow(RequestError):
     """The prompt has more tokens than the model can hold; nothing was cut."""
+
+
+class AnswerCut(RequestError):
+    """An answer that follows a schema or grammar ended before it was whole.
+
+    ``data["text"]`` is what there is of it.
+    """
 
 
 class ProviderError(LLMSpellError):
@@ -129,6 +149,16 @@ class AnswerTimeout(EngineError, TimeoutError):
 
 class BackendMissing(EngineError, ImportError):
     """The library that runs this kind of model is not installed."""
+
+    status = 501
+
+
+class BackendOutdated(BackendMissing):
+    """The library is older than the oldest version that is safe to load models with."""
+
+
+class DeviceUnavailable(EngineError):
+    """The device that was asked for is not there, or the library cannot use it."""
 
     status = 501
 
@@ -203,6 +233,9 @@ class ScriptTimeout(ScriptError, TimeoutError):
 
 class Interrupted(LLMSpellError):
     """The user stopped the work; what was done before stays."""
+
+    # What web servers log for a client that did not wait; programs do not ask again.
+    status = 499
 
 
 def from_wire(wire: Mapping[str, Any]) -> LLMSpellError:

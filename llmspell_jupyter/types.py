@@ -41,12 +41,12 @@ class ModelInfo:
     Attributes:
         id: ``name:variant`` as it is typed.
         backend: Backend that runs it.
-        path: The weights file.
-        format: File format, ``GGUF`` so far.
-        size_bytes: Size of the weights file.
+        path: The weights file of a GGUF model, the folder of a safetensors model.
+        format: ``GGUF`` or ``safetensors``; ``echo`` has no files.
+        size_bytes: Size of its weights on disk.
         modified_at: Time of last change, seconds since the epoch.
-        architecture: What the file says it is, such as ``llama``; None when unreadable.
-        quantization: Such as ``Q4_1``; None when the file does not say.
+        architecture: What its files say it is, such as ``llama`` or ``t5``; None when unreadable.
+        quantization: Such as ``Q4_1``, ``F32`` or ``BF16``; None when the files do not say.
         parameter_count: Number of weights; None when unreadable.
         context_length: Tokens the model was trained to hold; None when unknown.
         bundled: True when it came inside an installed Python package.
@@ -77,23 +77,76 @@ class Message:
 class Sampling:
     """How the next token is chosen.
 
+    Not every backend has every control; one that is set and that a backend lacks is refused.
+
     Attributes:
-        temperature: 0 takes the likeliest token; larger is more varied.
+        temperature: 0 takes the likeliest token; larger is more varied. None is what suits the
+            model: 0.7 for models that chat or continue text, 0 for those that translate.
         top_p: Keep the likeliest tokens that together hold this probability; 1 is off.
         top_k: Keep this many of the likeliest tokens; 0 is off.
         min_p: Drop tokens less likely than this share of the likeliest; 0 is off.
-        repeat_penalty: Divides the logits of recent tokens; 1 is off.
+        typical_p: Keep the most typical tokens that together hold this probability; 1 is off.
+        top_n_sigma: Keep tokens whose logit is within so many standard deviations of the
+            largest; 0 is off.
+        repeat_penalty: Divides the logits of recent tokens; 1 is off. None is 1.1, and 1 for
+            models that translate.
         repeat_last_n: How many recent tokens count as recent; -1 means the whole context.
+        presence_penalty: Taken off the logit of each recent token; 0 is off.
+        frequency_penalty: Taken off the logit of a recent token for each time it occurs; 0 is off.
+        dry_multiplier: Strength of the penalty on repeated sequences (DRY); 0 is off.
+        dry_base: Base of its growth with the length of the sequence.
+        dry_allowed_length: Longest repeated sequence without a penalty, in tokens.
+        dry_penalty_last_n: Tokens that are searched for repetitions; -1 means the whole context.
+        dry_sequence_breakers: Texts over which no repetition reaches.
+        xtc_probability: How likely the top choices are left out (XTC); 0 is off.
+        xtc_threshold: Probability from which a token counts as one of them.
+        dynatemp_range: The temperature varies by so much with the entropy; 0 is off.
+        dynatemp_exponent: How the entropy counts in that.
+        mirostat: 1 or 2 aims at a constant surprise instead of the filters above; 0 is off.
+        mirostat_tau: The surprise it aims at.
+        mirostat_eta: How fast it learns.
+        logit_bias: Token ids and what is added to their logits.
+        num_beams: Texts that a beam search follows; 1 is no search.
+        length_penalty: Exponent of the length in the score of a beam; larger prefers longer texts.
         seed: Seed of the draw; None draws a fresh one, which the metadata reports.
     """
 
-    temperature: float = 0.7
+    temperature: float | None = None
     top_p: float = 0.9
     top_k: int = 40
     min_p: float = 0.0
-    repeat_penalty: float = 1.1
+    typical_p: float = 1.0
+    top_n_sigma: float = 0.0
+    repeat_penalty: float | None = None
     repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    num_beams: int = 1
+    length_penalty: float = 1.0
     seed: int | None = None
+
+
+#: What may compute, as profiles name it.
+DeviceName = Literal["auto", "cpu", "cuda", "metal"]
+
+#: How numbers of safetensors weights are held; ``auto`` is what suits the device.
+DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+
+#: How llama.cpp holds what it remembers of a text.
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +159,36 @@ class LoadOptions:
         cpu_threads: Threads for reading prompts; 0 means one for each usable core. Answering
             uses one fewer when there are several, because llama.cpp slows down to a tenth
             when a thread of it has to wait for a core.
+        max_concurrent: Answers that are written at a time.
+        device: What computes.
+        dtype: How the weights of a safetensors model are held.
+        gpu_layers: Layers of a GGUF model that go to the GPU; -1 means all.
+        flash_attention: Compute attention the fast way where the model and the device can.
+        cache_type: How a GGUF model's context is held.
     """
 
     context_size: int = 4096
     batch_size: int = 512
     cpu_threads: int = 0
+    max_concurrent: int = 1
+    device: DeviceName = "auto"
+    dtype: DType = "auto"
+    gpu_layers: int = -1
+    flash_attention: bool = True
+    cache_type: CacheType = "f16"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """How a model's name becomes a model of this machine.
+
+    Attributes:
+        folders: Folders that are searched before those of the engine, in this order.
+        quantization: Taken when the name leaves it open and several fit.
+    """
+
+    folders: tuple[str, ...] = ()
+    quantization: str = "Q4_K_M"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +199,16 @@ class GenerationRequest:
     (taken as it stands) is set.
 
     Attributes:
-        model: Model spec.
+        model: Model spec, or the absolute path of a model.
         max_tokens: Most tokens to write.
         stop: Strings that end the answer; they are not part of it.
+        persona: Instructions for a chat model whose messages hold none; a model without a chat
+            template, such as a translator, is not given them.
+        grammar: GBNF grammar that the answer follows; None is free text.
+        json_schema: JSON Schema that the answer follows, ``{}`` being any JSON value; None is
+            free text. Not together with ``grammar``.
+        logprobs: How many alternatives to report for each token beside its own log-probability;
+            None reports nothing.
     """
 
     model: str
@@ -131,8 +216,66 @@ class GenerationRequest:
     prompt: str | None = None
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
+    persona: str | None = None
+    grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
+    logprobs: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     options: LoadOptions = field(default_factory=LoadOptions)
+    lookup: Lookup = field(default_factory=Lookup)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """Texts to turn into vectors.
+
+    Attributes:
+        model: Model spec, or the absolute path of a model.
+        texts: What to embed.
+        dimensions: Length to which the vectors are cut; None leaves them whole. Only for models
+            that were trained for it does a shorter vector keep its meaning.
+    """
+
+    model: str
+    texts: tuple[str, ...]
+    dimensions: int | None = None
+    options: LoadOptions = field(default_factory=LoadOptions)
+    lookup: Lookup = field(default_factory=Lookup)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizeRequest:
+    """Text to split into a model's tokens: either a plain ``prompt`` or ``messages``.
+
+    Attributes:
+        model: Model spec, or the absolute path of a model.
+    """
+
+    model: str
+    messages: tuple[Message, ...] | None = None
+    prompt: str | None = None
+    options: LoadOptions = field(default_factory=LoadOptions)
+    lookup: Lookup = field(default_factory=Lookup)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """A model to get ready before it is asked anything.
+
+    Attributes:
+        model: Model spec, or the absolute path of a model.
+    """
+
+    model: str
+    options: LoadOptions = field(default_factory=LoadOptions)
+    lookup: Lookup = field(default_factory=Lookup)
+
+
+#: What a backend is asked.
+ModelRequest = GenerationRequest | EmbeddingRequest | TokenizeRequest
+
+#: What the engine is asked.
+EngineRequest = ModelRequest | LoadRequest
 
 
 class Phase(StrEnum):
@@ -150,13 +293,38 @@ class Progress:
 
     Attributes:
         phase: What is going on.
-        done: Units done in this phase: place in the queue, or prompt tokens read.
+        done: Units done in this phase: place in the queue, thousandths of a load, or prompt
+            tokens read.
         total: Units in all; None when unknown.
+        note: What the user should know at once, such as a device that is not the one asked for.
     """
 
     phase: Phase
     done: int = 0
     total: int | None = None
+    note: str = ""
+
+    @property
+    def percent(self) -> int | None:
+        """Share of the phase that is done; None when unknown."""
+        return self.done * 100 // self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token was.
+
+    Attributes:
+        token: Its text; half characters are shown as U+FFFD.
+        bytes: Its bytes.
+        logprob: Natural logarithm of its probability before any filter or penalty.
+        top: The likeliest tokens at its place, the likeliest first.
+    """
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +334,12 @@ class Chunk:
     Attributes:
         text: The new text; may be empty while a character or a stop string is incomplete.
         tokens: Tokens written so far in this answer.
+        logprobs: Of the new tokens, if the request asked for them.
     """
 
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +351,51 @@ class Completion:
         finish_reason: ``stop`` (the model ended it), ``length`` (``max_tokens`` or the context
             ended it) or ``cancelled``.
         metadata: Counts, times in milliseconds and what ran where; JSON values.
+        logprobs: Of all tokens, if the request asked for them.
     """
 
     text: str
     finish_reason: FinishReason
     metadata: dict[str, Any]
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors, one for each text, in their order and of length 1.
+
+    Attributes:
+        vectors: Floating-point numbers.
+        metadata: As of a completion.
+    """
+
+    vectors: tuple[tuple[float, ...], ...]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as a model reads it.
+
+    Attributes:
+        ids: Token ids, those included that the model wants around a prompt.
+        metadata: As of a completion, with ``context_size``.
+    """
+
+    ids: tuple[int, ...]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A model is loaded.
+
+    Attributes:
+        metadata: What ran where, as of a completion, with ``load_ms``; JSON values.
+    """
+
+    metadata: dict[str, Any]
+
+
+#: What ends an engine's answer.
+Result = Completion | Embeddings | Tokens | Ready

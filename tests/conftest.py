@@ -68,3 +68,12 @@ def _nothing_left_behind() -> Iterator[None]:
         process.terminate()
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive, f"an engine or worker did not end: {alive}"
+
+
+@pytest.fixture(scope="session")
+def tiny_t5_folder(request: pytest.FixtureRequest) -> Path:
+    """A T5 with a skill, trained in the first run and kept in pytest's cache."""
+    from tests.support import tiny_t5
+
+    assert request.config.cache is not None
+    return tiny_t5.cached(request.config.cache.mkdir("tiny-t5"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmspell_jupyter.config import profiles
+from tests.support.engines import jupyter_llmspell, runtime_folder, started
 
 
 def _run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -103,3 +104,21 @@ def test_engine_status_as_json(tmp_path: Path) -> None:
     done = _run(tmp_path, "--output", "json", "engine", "status", JUPYTER_RUNTIME_DIR=str(tmp_path))
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"running": False}
+
+
+def test_models_are_listed_loaded_and_unloaded() -> None:
+    with runtime_folder() as environment:
+        lonely = jupyter_llmspell(environment, "model", "load", "echo")
+        assert lonely.returncode == 1 and "engine serve" in lonely.stderr
+        with started(environment):
+            listed = jupyter_llmspell(environment, "model", "list").stdout.splitlines()
+            assert "smollm2:135m" in listed
+            loaded = jupyter_llmspell(environment, "--output", "json", "model", "load", "echo")
+            assert json.loads(loaded.stdout)["device"] == "cpu"
+            unloaded = jupyter_llmspell(environment, "--output", "json", "model", "unload", "echo")
+            assert json.loads(unloaded.stdout) == {"unloaded": 1}
+            again = jupyter_llmspell(environment, "model", "unload", "echo")
+            assert again.stdout == "echo is not loaded.\n"
+            wrong = jupyter_llmspell(environment, "model", "load", "smolm2")
+            assert wrong.returncode == 1 and "smollm2:135m" in wrong.stderr
+            assert "Traceback" not in wrong.stderr

@@ -29,6 +29,7 @@ PLACE = {room: place for place, group in enumerate(GROUPS) for room in group}
 
 # Who alone may import what.
 HOMES = {
+    "ctranslate2": "engine/backends",
     "llama_cpp": "engine/backends",
     "torch": "engine/backends",
     "transformers": "engine/backends",

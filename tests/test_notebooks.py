@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,18 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_and_says_the_same(path: Path) -> None:
+def test_it_runs_and_says_the_same(path: Path, request: pytest.FixtureRequest) -> None:
+    environment = dict(os.environ)
+    if path.stem == "t5":
+        folder: Path = request.getfixturevalue("tiny_t5_folder")
+        environment["LLMSPELL_MODEL_PATH"] = str(folder.parent)
     options = ["--nbval", "--nbval-kernel-name", "python3", "--nbval-cell-timeout", "120"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(path)],
         cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

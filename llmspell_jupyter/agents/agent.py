@@ -12,7 +12,7 @@ from llmspell_jupyter.agents import output
 from llmspell_jupyter.engine.client import Part
 from llmspell_jupyter.errors import Interrupted, RequestError
 from llmspell_jupyter.providers import Provider, Turn
-from llmspell_jupyter.types import Completion, Message
+from llmspell_jupyter.types import Completion, DeviceName, Message
 
 
 @dataclass(slots=True)
@@ -25,6 +25,11 @@ class AgentSettings:
         max_execution_time: Longest time for one answer, in seconds.
         memory_enabled: Whether the conversation is remembered at all.
         context_window: Tokens of context that the model is loaded with.
+        device: What computes.
+        sampling: Fields of ``types.Sampling`` that are set.
+        stop: Strings that end an answer.
+        grammar: GBNF grammar that answers follow.
+        json_schema: JSON Schema that answers follow.
         allowed_tools: Names of tools.
         limits: Resource limits that have no meaning for a model.
     """
@@ -34,12 +39,16 @@ class AgentSettings:
     provider: str | None = None
     model: str | None = None
     system_prompt: str | None = None
-    temperature: float | None = None
     max_tokens: int | None = None
     max_conversation_length: int = 100
     max_execution_time: float | None = None
     memory_enabled: bool = True
     context_window: int | None = None
+    device: DeviceName | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
     allowed_tools: list[str] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
 
@@ -92,15 +101,20 @@ class Agent:
         """What the provider is asked: instructions, conversation and question."""
         settings = self.settings
         system = settings.system_prompt
-        if system is None:
-            system = f"You are {self.name}, an AI assistant. {settings.description}"
+        # An own text stands in the conversation; the usual one is for models that converse.
+        persona = f"You are {self.name}, an AI assistant. {settings.description}"
         instructions = (Message("system", system),) if system else ()
         return Turn(
             model=self.model,
             messages=(*instructions, *self._history, question),
-            temperature=settings.temperature,
+            persona=persona if system is None else None,
+            sampling=settings.sampling,
             max_tokens=settings.max_tokens,
+            stop=settings.stop,
+            grammar=settings.grammar,
+            json_schema=settings.json_schema,
             context_size=settings.context_window,
+            device=settings.device,
         )
 
     def remember(self, *messages: Message) -> None:

@@ -62,6 +62,14 @@ def model_folders() -> tuple[Path, ...]:
     )
 
 
+def converted_models() -> Path:
+    """Forms of models that a library computes faster with, where one cannot lie beside its model.
+
+    Made again when they are deleted.
+    """
+    return Path(jupyter_data_dir()) / "llmspell" / "converted"
+
+
 def configuration_files(cwd: Path, environ: Mapping[str, str]) -> Iterator[Path]:
     """Places where a configuration is looked for, the first that exists is taken.
 

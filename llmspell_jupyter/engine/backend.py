@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from llmspell_jupyter.errors import LLMSpellError
-from llmspell_jupyter.types import FinishReason, GenerationRequest, LoadOptions, ModelInfo
+from llmspell_jupyter.types import (
+    EngineRequest,
+    FinishReason,
+    LoadOptions,
+    ModelInfo,
+    ModelRequest,
+    TokenLogprob,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,14 @@ class Reading:
 class Token:
     """One more token; ``text`` may be empty while a character or stop string is incomplete.
 
-    ``tokens`` counts the tokens of this answer so far, this one included.
+    ``tokens`` counts the tokens of this answer so far, this one included; ``logprob`` is how
+    likely it was, if the request asked for that.
     """
 
     request_id: str
     text: str
     tokens: int
+    logprob: TokenLogprob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,23 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors of an ``EmbeddingRequest``: base64 of little-endian 32-bit floats, length 1."""
+
+    request_id: str
+    vectors: tuple[str, ...]
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """The token ids of a ``TokenizeRequest``."""
+
+    request_id: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """This request ended with an error; others are unaffected."""
 
@@ -50,7 +76,13 @@ class Failed:
     error: LLMSpellError
 
 
-Event = Reading | Token | Finished | Failed
+Event = Reading | Token | Finished | Embedded | Tokenized | Failed
+
+#: Events after which nothing more of a request comes.
+LAST = (Finished, Embedded, Tokenized, Failed)
+
+#: Told how much of a load is done, from 0 to 1.
+LoadProgress = Callable[[float], None]
 
 
 class Backend(ABC):
@@ -62,40 +94,50 @@ class Backend(ABC):
     inside native code and answer at once.
     """
 
-    #: Name that appears in metadata as ``engine_backend``; also the module's file name.
+    #: Name of the library that does the work, ``engine_backend`` in metadata.
     name: ClassVar[str]
+
+    #: Fields of ``Sampling`` and of ``GenerationRequest`` that it acts on; a request that sets
+    #: another is refused.
+    controls: ClassVar[frozenset[str]]
+
+    #: Values of ``Sampling`` where a request leaves them open.
+    defaults: ClassVar[Mapping[str, float]] = {"temperature": 0.7, "repeat_penalty": 1.1}
 
     @classmethod
     @abstractmethod
-    def load(cls, model: ModelInfo, options: LoadOptions) -> Self:
+    def load(cls, model: ModelInfo, options: LoadOptions, progress: LoadProgress) -> Self:
         """Load the weights.
+
+        A load that is no longer wanted is ended by ending the process.
 
         Raises:
             BackendMissing: The library behind this backend is not installed.
             BadModelFile: The file cannot be loaded; the message says why.
+            DeviceUnavailable: The device that was asked for is not there.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Facts for metadata.
 
-        ``engine_backend, device, architecture, quantization, context_size`` at least.
+        ``engine_backend, device, device_reason, architecture, quantization, context_size`` at
+        least, and ``device_warning`` when the device is not the one that was asked for.
         """
 
     @abstractmethod
-    def start(
-        self, request_id: str, request: GenerationRequest, stopped: Callable[[], bool]
-    ) -> None:
-        """Admit a request.
+    def start(self, request_id: str, request: ModelRequest, stopped: Callable[[], bool]) -> None:
+        """Admit a request; a ``TokenizeRequest`` is answered by the next step.
 
         Args:
             request_id: Names the request in events.
-            request: What to write.
+            request: What to write, to embed or to tokenize.
             stopped: True once the request is cancelled; the backend then ends it as soon as
                 it can, also while it reads the prompt, with ``Finished("cancelled")``.
 
         Raises:
-            RequestError: A parameter is out of range, or the model has no chat template.
+            RequestError: A parameter is out of range, the backend lacks what is asked for, or
+                the model has no chat template.
             ContextOverflow: The prompt does not fit.
         """
 
@@ -107,6 +149,14 @@ class Backend(ABC):
     @abstractmethod
     def step(self) -> Sequence[Event]:
         """Advance every admitted request by one slice of prompt or one token."""
+
+    @classmethod
+    def refuses(cls, model: ModelInfo, request: EngineRequest) -> str | None:
+        """Why another backend is to be taken for this request; None when this one will do.
+
+        Asked in the engine before anything is loaded, so it imports no library.
+        """
+        return None
 
     @classmethod
     def repair_line(cls) -> str | None:

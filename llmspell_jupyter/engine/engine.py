@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import sys
+from array import array
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from llmspell_jupyter.engine.backend import Finished, Reading, Token
-from llmspell_jupyter.engine.jobs import Job, Jobs
+from llmspell_jupyter.engine import constraints, dispatch
+from llmspell_jupyter.engine.backend import Embedded, Finished, Reading, Token, Tokenized
+from llmspell_jupyter.engine.jobs import Job, JobKind, Jobs
+from llmspell_jupyter.engine.queue import Ticket
 from llmspell_jupyter.engine.supervisor import Post, Supervisor
-from llmspell_jupyter.errors import WorkerDied
-from llmspell_jupyter.models import spec, store
+from llmspell_jupyter.engine.worker_process import WorkerProcess
+from llmspell_jupyter.errors import EngineBusy
+from llmspell_jupyter.models import store
 from llmspell_jupyter.types import (
     Chunk,
     Completion,
+    EmbeddingRequest,
+    Embeddings,
+    EngineRequest,
     GenerationRequest,
     LoadOptions,
+    LoadRequest,
+    Lookup,
     ModelInfo,
     Phase,
     Progress,
+    Ready,
+    Result,
+    TokenizeRequest,
+    Tokens,
 )
+
+_KINDS: dict[type[EngineRequest], JobKind] = {
+    GenerationRequest: "answer",
+    EmbeddingRequest: "embedding",
+    TokenizeRequest: "tokens",
+    LoadRequest: "load",
+}
 
 
 class Engine:
@@ -35,38 +57,76 @@ class Engine:
         self.jobs = Jobs()
         self.supervisor = Supervisor(queue_limit)
 
-    def models(self) -> list[ModelInfo]:
+    def models(self, lookup: Lookup) -> list[ModelInfo]:
         """Models on this machine."""
-        return store.installed()
+        return store.installed(lookup=lookup)
 
-    async def generate(
-        self, request: GenerationRequest, client: str
-    ) -> AsyncGenerator[Progress | Chunk | Completion, None]:
+    async def answer(
+        self, request: EngineRequest, client: str
+    ) -> AsyncGenerator[Progress | Chunk | Result, None]:
         """Answer a request. Closing the iterator cancels it at once.
 
         Yields:
-            Progress while it waits, chunks as they come, last the completion.
+            Progress while it waits, chunks as they come, last the result.
 
         Raises:
             LLMSpellError: Before the first yield when the request is refused, later when it fails.
         """
-        model = await asyncio.to_thread(store.resolve, spec.parse(request.model))
-        options = _effective(request.options, model)
-        post = self.supervisor.post(model, options)
-        with self.jobs.run(model.id, client) as job, post.queue.join() as ticket:
+        if isinstance(request, GenerationRequest):
+            await asyncio.to_thread(constraints.check, request)
+        model = await asyncio.to_thread(store.resolve, request.model, request.lookup)
+        choice = await asyncio.to_thread(dispatch.choose, model, request)
+        post = self.supervisor.post(model, choice.backend, _effective(request.options, model))
+        kind = _KINDS[type(request)]
+        with self.jobs.run(kind, model.id, client) as job, _place(post, request) as ticket:
             async for ahead in ticket.wait():
                 job.ahead = ahead
                 yield Progress(Phase.QUEUED, ahead)
-            load_ms = 0.0
+            loaded = 0.0
             if not post.is_loaded:
                 job.phase = Phase.LOADING
-                yield Progress(Phase.LOADING)
-                load_ms = (await post.ready_worker()).load_ms
+                async with aclosing(post.load()) as load:
+                    async for done in load:
+                        yield Progress(Phase.LOADING, done, 1000)
+                loaded = worker_of(post).load_ms
+            facts: dict[str, Any] = {"load_ms": round(loaded)}
+            if choice.reason:
+                facts["engine_backend_reason"] = choice.reason
             async with aclosing(_answer(post, request, job)) as answer:
                 async for each in answer:
-                    if isinstance(each, Completion):
-                        each = replace(each, metadata=each.metadata | {"load_ms": round(load_ms)})
-                    yield each
+                    if isinstance(each, Progress | Chunk):
+                        yield each
+                    else:
+                        yield replace(each, metadata=each.metadata | facts)
+
+    async def unload(self, request: LoadRequest, *, force: bool) -> int:
+        """End the workers of a model, whatever its options; their memory is free afterwards.
+
+        Args:
+            request: Names the model.
+            force: Also while it works; those who wait for it are told.
+
+        Returns:
+            How many workers ended.
+
+        Raises:
+            EngineBusy: It works, and ``force`` is false.
+            ModelNotFound: No such model is loaded or on this machine.
+        """
+        model = self.supervisor.model(request.model)
+        if model is None:
+            model = await asyncio.to_thread(store.resolve, request.model, request.lookup)
+        busy = [job for job in self.jobs if job.model == model.id]
+        if busy and not force:
+            works = f"{len(busy)} {'request' if len(busy) == 1 else 'requests'}"
+            raise EngineBusy(
+                f"{model.id} works on {works}.",
+                hint=f"Wait for it, or end it; type: %model_unload {model.id} --force",
+                data={"model": model.id, "requests": len(busy)},
+            )
+        for job in busy:
+            job.cancel(f"{model.id} was unloaded.")
+        return await self.supervisor.unload(model)
 
     def status(self) -> dict[str, Any]:
         """Workers and jobs as JSON values."""
@@ -80,42 +140,82 @@ class Engine:
         await self.supervisor.close()
 
 
+def worker_of(post: Post) -> WorkerProcess:
+    """The worker of a post that is loaded."""
+    assert post.worker is not None
+    return post.worker
+
+
+def _place(post: Post, request: EngineRequest) -> Ticket:
+    """A place in the queue; what takes no time on a loaded model does not wait."""
+    quick = isinstance(request, LoadRequest | TokenizeRequest) and post.is_loaded
+    return post.queue.pass_by() if quick else post.queue.join()
+
+
 async def _answer(
-    post: Post, request: GenerationRequest, job: Job
-) -> AsyncGenerator[Progress | Chunk | Completion, None]:
-    worker = await post.ready_worker()
+    post: Post, request: EngineRequest, job: Job
+) -> AsyncGenerator[Progress | Chunk | Result, None]:
+    worker = worker_of(post)
+    note = worker.facts.get("device_warning", "")
+    if isinstance(request, LoadRequest):
+        yield Progress(Phase.LOADING, 1000, 1000, note)
+        yield Ready(_metadata(post, {}, job))
+        return
     job.phase = Phase.READING
-    yield Progress(Phase.READING)
-    text: list[str] = []
-    async with aclosing(worker.generate(job.id, request)) as events:
+    yield Progress(Phase.READING, note=note)
+    chunks: list[Chunk] = []
+    async with aclosing(worker.answer(job.id, request)) as events:
         async for event in events:
             if isinstance(event, Reading):
                 yield Progress(Phase.READING, event.done, event.total)
             elif isinstance(event, Token):
                 job.count(event.tokens)
-                text.append(event.text)
-                yield Chunk(event.text, event.tokens)
+                chunks.append(_chunk(event))
+                yield chunks[-1]
             elif isinstance(event, Finished):
                 if event.text:
-                    text.append(event.text)
-                    yield Chunk(event.text, job.tokens)
-                yield Completion(
-                    "".join(text), event.reason, _metadata(post, worker.facts, event, job)
-                )
-                return
-    raise WorkerDied(f"The worker of {post.model.id} ended without an answer.")
+                    chunks.append(Chunk(event.text, job.tokens))
+                    yield chunks[-1]
+                completion = _completion(chunks, event, _metadata(post, event.usage, job))
+                if isinstance(request, GenerationRequest):
+                    constraints.check_answer(request, completion)
+                yield completion
+            elif isinstance(event, Embedded):
+                vectors = tuple(map(_numbers, event.vectors))
+                yield Embeddings(vectors, _metadata(post, event.usage, job))
+            elif isinstance(event, Tokenized):
+                yield Tokens(event.ids, _metadata(post, {}, job))
 
 
-def _metadata(post: Post, facts: dict[str, Any], finished: Finished, job: Job) -> dict[str, Any]:
-    first = job.time_to_first_token_ms
+def _chunk(event: Token) -> Chunk:
+    return Chunk(event.text, event.tokens, (event.logprob,) if event.logprob else ())
+
+
+def _completion(chunks: list[Chunk], event: Finished, metadata: dict[str, Any]) -> Completion:
+    return Completion(
+        "".join(chunk.text for chunk in chunks),
+        event.reason,
+        metadata | {"finish_reason": event.reason},
+        tuple(each for chunk in chunks for each in chunk.logprobs),
+    )
+
+
+def _numbers(vector: str) -> tuple[float, ...]:
+    numbers = array("f", base64.b64decode(vector))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return tuple(numbers)
+
+
+def _metadata(post: Post, usage: dict[str, Any], job: Job) -> dict[str, Any]:
     facts = {
         "model": post.model.id,
         "backend": post.model.backend,
-        **facts,
-        **finished.usage,
-        "finish_reason": finished.reason,
-        "time_to_first_token_ms": first,
+        **worker_of(post).facts,
+        **usage,
     }
+    if first := job.time_to_first_token_ms:
+        facts["time_to_first_token_ms"] = first
     # Tenths are finer than what a clock of a busy machine tells.
     return {key: round(each, 1) if isinstance(each, float) else each for key, each in facts.items()}
 

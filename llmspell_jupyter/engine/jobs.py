@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from llmspell_jupyter.errors import Interrupted
 from llmspell_jupyter.types import Phase
+
+JobKind = Literal["answer", "embedding", "tokens", "load"]
 
 
 @dataclass(slots=True)
 class Job:
-    """A generation under way.
+    """Work under way.
 
     Attributes:
+        kind: What it makes.
         model: Id of the model.
         client: Who asked, such as ``kernel 4711``.
         phase: Where it stands.
@@ -25,6 +30,7 @@ class Job:
         tokens_per_second: Since its first token; None before the second.
     """
 
+    kind: JobKind
     model: str
     client: str
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -33,6 +39,14 @@ class Job:
     tokens: int = 0
     started: float = field(default_factory=time.monotonic)
     first_token: float | None = None
+    _task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
+    _stopped: str = ""
+
+    def cancel(self, why: str) -> None:
+        """End it; whoever waits for it is told why."""
+        if self._task is not None and not self._stopped:
+            self._stopped = why
+            self._task.cancel()
 
     def count(self, tokens: int) -> None:
         """Note that ``tokens`` have been written."""
@@ -58,6 +72,7 @@ class Job:
         speed = self.tokens_per_second
         return {
             "id": self.id,
+            "kind": self.kind,
             "model": self.model,
             "client": self.client,
             "phase": str(self.phase),
@@ -66,6 +81,16 @@ class Job:
             "tokens_per_second": None if speed is None else round(speed, 1),
             "seconds": round(time.monotonic() - self.started, 1),
         }
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._stopped or self._task is None:
+                raise
+            self._task.uncancel()
+            raise Interrupted(self._stopped) from None
 
 
 class Jobs:
@@ -78,11 +103,23 @@ class Jobs:
         return iter(list(self._running.values()))
 
     @contextmanager
-    def run(self, model: str, client: str) -> Iterator[Job]:
-        """A job that is listed while the block runs."""
-        job = Job(model, client)
+    def run(self, kind: JobKind, model: str, client: str) -> Iterator[Job]:
+        """A job of the current task that is listed while the block runs.
+
+        Raises:
+            Interrupted: It was cancelled.
+        """
+        job = Job(kind, model, client)
         self._running[job.id] = job
         try:
-            yield job
+            with job._listening():
+                yield job
         finally:
             del self._running[job.id]
+
+    def cancel(self, job_id: str) -> bool:
+        """End a job; False when there is none of this id any more."""
+        job = self._running.get(job_id)
+        if job is not None:
+            job.cancel("The job was cancelled.")
+        return job is not None

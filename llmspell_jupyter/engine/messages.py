@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
-from llmspell_jupyter.engine.backend import Event, Failed, Finished, Reading, Token
+from llmspell_jupyter.engine.backend import (
+    Embedded,
+    Event,
+    Failed,
+    Finished,
+    Reading,
+    Token,
+    Tokenized,
+)
 from llmspell_jupyter.errors import from_wire
-from llmspell_jupyter.types import GenerationRequest, LoadOptions, Message, ModelInfo, Sampling
+from llmspell_jupyter.types import (
+    EmbeddingRequest,
+    GenerationRequest,
+    LoadOptions,
+    Lookup,
+    Message,
+    ModelInfo,
+    ModelRequest,
+    Sampling,
+    TokenizeRequest,
+    TokenLogprob,
+)
+
+_LOWEST = -1e30
 
 
 def model_to_wire(model: ModelInfo) -> dict[str, Any]:
@@ -21,23 +43,18 @@ def model_from_wire(wire: dict[str, Any]) -> ModelInfo:
     return ModelInfo(**{**wire, "path": Path(wire["path"])})
 
 
-def request_to_wire(request: GenerationRequest) -> dict[str, Any]:
+def request_to_wire(request: ModelRequest) -> dict[str, Any]:
     """A request; ``request_from_wire`` is the inverse."""
-    return asdict(request)
+    wire = {"request": type(request).__name__} | asdict(request)
+    if isinstance(request, GenerationRequest):
+        biases = request.sampling.logit_bias
+        wire["sampling"]["logit_bias"] = [(token, _finite(bias)) for token, bias in biases]
+    return wire
 
 
-def request_from_wire(wire: dict[str, Any]) -> GenerationRequest:
+def request_from_wire(wire: dict[str, Any]) -> ModelRequest:
     """A request as ``request_to_wire`` wrote it."""
-    messages = wire["messages"]
-    return GenerationRequest(
-        **{
-            **wire,
-            "messages": None if messages is None else tuple(Message(**each) for each in messages),
-            "stop": tuple(wire["stop"]),
-            "sampling": Sampling(**wire["sampling"]),
-            "options": LoadOptions(**wire["options"]),
-        }
-    )
+    return cast("ModelRequest", _read(_REQUESTS[wire["request"]], wire))
 
 
 def event_to_wire(event: Event) -> dict[str, Any]:
@@ -48,17 +65,57 @@ def event_to_wire(event: Event) -> dict[str, Any]:
             "request_id": event.request_id,
             "error": event.error.to_wire(),
         }
-    return {"event": type(event).__name__} | asdict(event)
+    wire = {"event": type(event).__name__} | asdict(event)
+    if isinstance(event, Token) and event.logprob is not None:
+        for each in (wire["logprob"], *wire["logprob"]["top"]):
+            each["logprob"] = _finite(each["logprob"])
+    return wire
+
+
+def _finite(number: float) -> float:
+    """A number that JSON can write; no logit reaches this one."""
+    return max(number, _LOWEST)
 
 
 def event_from_wire(wire: dict[str, Any]) -> Event:
     """An event as ``event_to_wire`` wrote it."""
-    fields = {key: value for key, value in wire.items() if key != "event"}
     if wire["event"] == "Failed":
-        return Failed(fields["request_id"], from_wire(fields["error"]))
-    kinds: dict[str, type[Reading | Token | Finished]] = {
-        "Reading": Reading,
-        "Token": Token,
-        "Finished": Finished,
-    }
-    return kinds[wire["event"]](**fields)
+        return Failed(wire["request_id"], from_wire(wire["error"]))
+    return cast("Event", _read(_EVENTS[wire["event"]], wire))
+
+
+def logprob_from_wire(wire: dict[str, Any]) -> TokenLogprob:
+    """A token's log-probability from what ``dataclasses.asdict`` made of it."""
+    return cast("TokenLogprob", _read(TokenLogprob, wire))
+
+
+_REQUESTS = {each.__name__: each for each in (GenerationRequest, EmbeddingRequest, TokenizeRequest)}
+_HINTS = {
+    each: get_type_hints(each)
+    for each in (
+        *_REQUESTS.values(),
+        *(Message, Sampling, LoadOptions, Lookup, TokenLogprob),
+        *(Reading, Token, Finished, Embedded, Tokenized),
+    )
+}
+_EVENTS = {each.__name__: each for each in (Reading, Token, Finished, Embedded, Tokenized)}
+
+
+def _read(cls: type[Any], wire: dict[str, Any]) -> Any:
+    """An instance of a dataclass from what ``asdict`` and JSON made of it."""
+    hints = _HINTS[cls]
+    return cls(**{key: _value(hints[key], each) for key, each in wire.items() if key in hints})
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """A JSON value as the type that a field declares: tuples and nested dataclasses come back."""
+    if value is None:
+        return None
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(each for each in get_args(kind) if each is not NoneType)
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        if inner[-1] is Ellipsis:
+            return tuple(_value(inner[0], each) for each in value)
+        return tuple(_value(each, part) for each, part in zip(inner, value, strict=True))
+    return _read(cast("type[Any]", kind), value) if is_dataclass(kind) else value

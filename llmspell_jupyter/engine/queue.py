@@ -1,4 +1,4 @@
-"""Who is next: one queue for each loaded model, first come, first served."""
+"""Who is next: one queue before each way of loading a model, first come, first served."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ class Queue:
     """Requests that wait for one model. Use from one event loop.
 
     Args:
-        limit: Most requests that may wait; the one that runs is not counted.
+        limit: Most requests that may wait; those that run are not counted.
+        seats: Requests that run at a time.
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, seats: int = 1):
         self._limit = limit
+        self._seats = seats
         self._tickets: list[Ticket] = []
 
     def __len__(self) -> int:
@@ -29,7 +31,7 @@ class Queue:
         Raises:
             EngineBusy: The queue is full.
         """
-        if len(self._tickets) > self._limit:
+        if len(self._tickets) >= self._limit + self._seats:
             raise EngineBusy(
                 f"{self._limit} requests are waiting for this model already.",
                 hint="Run the cell again in a while; %llmspell_status shows the queue.",
@@ -39,13 +41,26 @@ class Queue:
         self._tickets.append(ticket)
         return ticket
 
+    def pass_by(self) -> Ticket:
+        """A ticket of somebody who neither waits nor takes a seat."""
+        return Ticket(self)
+
     def _leave(self, ticket: Ticket) -> None:
+        if ticket not in self._tickets:
+            return
         self._tickets.remove(ticket)
         for other in self._tickets:
             other._moved.set()
 
     def _ahead_of(self, ticket: Ticket) -> int:
-        return self._tickets.index(ticket)
+        if ticket not in self._tickets:
+            return 0
+        return max(0, self._tickets.index(ticket) - self._seats + 1)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that do not run yet."""
+        return max(0, len(self._tickets) - self._seats)
 
 
 class Ticket:
@@ -67,7 +82,7 @@ class Ticket:
         self._queue._leave(self)
 
     async def wait(self) -> AsyncIterator[int]:
-        """The number of requests ahead, whenever it changes; ends when there is none."""
+        """How many have to end first, whenever it changes; ends when there is a seat."""
         while ahead := self._queue._ahead_of(self):
             self._moved.clear()
             yield ahead

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -20,9 +20,10 @@ class Sequence:
         prompt: Its tokens.
         max_tokens: Tokens to write at most, what the context leaves included.
         seed: Seed of its draws.
-        sampler: Its native sampler chain.
+        sampler: Chooses its tokens.
         text: Puts its answer together.
         started: When it was admitted, ``perf_counter`` seconds.
+        logprobs: Alternatives to report for each token; None reports nothing.
         id: Its place in the context; -1 while it waits for one.
         position: Tokens of it that are in the context.
         last: Token that was sampled last and is decoded next.
@@ -31,6 +32,7 @@ class Sequence:
         first_at: When the first token was sampled; 0 before.
         last_at: When the last one was.
         draws: Tokens sampled, one that ends the answer included.
+        notes: Further facts for metadata.
     """
 
     request_id: str
@@ -41,6 +43,7 @@ class Sequence:
     sampler: Any
     text: TextAssembler
     started: float
+    logprobs: int | None = None
     id: int = -1
     position: int = 0
     last: int = -1
@@ -49,6 +52,7 @@ class Sequence:
     first_at: float = 0.0
     last_at: float = 0.0
     draws: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def answering(self) -> bool:
@@ -60,9 +64,9 @@ class Sequence:
         """Tokens of context that it can come to need."""
         return len(self.prompt) + self.max_tokens - 1
 
-    def sampled(self) -> None:
-        """Note the time of a token."""
-        self.last_at = perf_counter()
+    def sampled(self, at: float | None = None) -> None:
+        """Note the time of a token, in ``perf_counter`` seconds; None is this moment."""
+        self.last_at = perf_counter() if at is None else at
         self.first_at = self.first_at or self.last_at
         self.draws += 1
 
@@ -81,6 +85,7 @@ class Sequence:
             "time_to_first_token_ms": first,
             "prompt_ms": self.prompt_seconds * 1000,
             "tokens_per_second": (self.draws - 1) / seconds if seconds > 0 else None,
+            **self.notes,
         }
 
 

@@ -24,6 +24,7 @@ import uvicorn
 
 from llmspell_jupyter.config import paths
 from llmspell_jupyter.engine import connection as connections
+from llmspell_jupyter.engine import versions
 from llmspell_jupyter.engine.connection import Connection
 from llmspell_jupyter.engine.engine import Engine
 from llmspell_jupyter.engine.guard import Guard
@@ -96,7 +97,10 @@ async def _serve(settings: Settings) -> None:
             server.should_exit = True
 
         hosts = frozenset({address}) if settings.transport == "tcp" else None
-        app = application(engine, about=_public(about), stop=stop)
+        outdated = versions.warnings()
+        for warning in outdated:
+            _log.warning("%s", warning)
+        app = application(engine, about=_public(about) | {"warnings": outdated}, stop=stop)
         lifetime = Lifetime(
             app,
             idle_seconds=settings.idle_seconds,

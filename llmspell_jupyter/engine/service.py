@@ -1,7 +1,8 @@
 """The engine over HTTP: the OpenAI API, and a small one of its own for status and jobs.
 
-``POST /v1/chat/completions``, ``POST /v1/completions``, ``GET /v1/models``, ``GET /api/models``,
-``GET /api/status`` and ``POST /api/shutdown``. A stream is cancelled by closing it.
+``POST /v1/chat/completions``, ``/v1/completions``, ``/v1/embeddings``, ``/v1/tokenize``,
+``/api/load``, ``/api/unload``, ``/api/jobs/ID/cancel`` and ``/api/shutdown``; ``GET /v1/models``,
+``/api/models`` and ``/api/status``. A stream is cancelled by closing it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, ClassVar
 
 from starlette.applications import Starlette
@@ -20,10 +21,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from llmspell_jupyter.engine import api, messages
+from llmspell_jupyter.engine import messages
+from llmspell_jupyter.engine.api import answers, requests
 from llmspell_jupyter.engine.engine import Engine
 from llmspell_jupyter.errors import SEE_LOGS, EngineError, LLMSpellError, RequestError
-from llmspell_jupyter.types import Chunk, Completion, Progress
+from llmspell_jupyter.types import Chunk, Lookup, Progress, Result
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ _CLIENT_GONE = 499
 
 _LARGEST_BODY = 16 * 1024 * 1024
 
-_Part = Progress | Chunk | Completion
+_Part = Progress | Chunk | Result
 
 
 def application(engine: Engine, *, about: dict[str, Any], stop: Callable[[], None]) -> Starlette:
@@ -49,8 +51,12 @@ def application(engine: Engine, *, about: dict[str, Any], stop: Callable[[], Non
     service = _Service(engine, about, stop)
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", service.chat_completions, methods=["POST"]),
-            Route("/v1/completions", service.completions, methods=["POST"]),
+            *(
+                Route(path, partial(service.ask, endpoint), methods=["POST"])
+                for path, endpoint in answers.ENDPOINTS.items()
+            ),
+            Route("/api/unload", service.unload, methods=["POST"]),
+            Route("/api/jobs/{job}/cancel", service.cancel_job, methods=["POST"]),
             Route("/v1/models", service.openai_models),
             Route("/api/models", service.models),
             Route("/api/status", service.status),
@@ -70,26 +76,29 @@ class _Service:
         return JSONResponse(self._about | self._engine.status())
 
     async def models(self, request: Request) -> Response:
-        models = await asyncio.to_thread(self._engine.models)
+        lookup = Lookup(folders=tuple(request.query_params.getlist("folder")))
+        models = await asyncio.to_thread(self._engine.models, lookup)
         return JSONResponse({"models": [messages.model_to_wire(model) for model in models]})
 
     async def openai_models(self, request: Request) -> Response:
-        models = await asyncio.to_thread(self._engine.models)
-        return JSONResponse(api.model_list(models))
+        models = await asyncio.to_thread(self._engine.models, Lookup())
+        return JSONResponse(answers.model_list(models))
 
     async def shutdown(self, request: Request) -> Response:
         self._stop()
         return JSONResponse({"stopping": True})
 
-    async def chat_completions(self, request: Request) -> Response:
-        return await self._complete(request, api.CHAT)
+    async def unload(self, request: Request) -> Response:
+        asked, force = requests.read_unload(await _json(request))
+        return JSONResponse({"unloaded": await self._engine.unload(asked, force=force)})
 
-    async def completions(self, request: Request) -> Response:
-        return await self._complete(request, api.TEXT)
+    async def cancel_job(self, request: Request) -> Response:
+        return JSONResponse({"cancelled": self._engine.jobs.cancel(request.path_params["job"])})
 
-    async def _complete(self, request: Request, kind: api.Kind) -> Response:
-        body = api.read_body(await _json(request), kind)
-        answer = _Answer(self._engine.generate(body.request, _client(request)))
+    async def ask(self, endpoint: answers.Endpoint, request: Request) -> Response:
+        body = requests.read(await _json(request), endpoint.body)
+        form = endpoint.form(body)
+        answer = _Answer(self._engine.answer(body.request, _client(request)))
         watch = asyncio.create_task(_disconnected(request))
         watch.add_done_callback(answer.cancel_unless_cancelled)
         try:
@@ -98,10 +107,10 @@ class _Service:
                 first = await answer.next()
                 while isinstance(first, Progress) and not body.progress:
                     first = await answer.next()
-                return _Stream(answer, first, api.Stream(kind, body))
+                return _Stream(answer, first, form)
             async for part in answer:
-                if isinstance(part, Completion):
-                    return JSONResponse(api.whole(kind, body.request, part, int(time.time())))
+                if not isinstance(part, Progress | Chunk):
+                    return JSONResponse(form.whole(part))
             return Response(status_code=_CLIENT_GONE)
         finally:
             watch.cancel()
@@ -168,8 +177,8 @@ class _Answer:
 class _Stream(StreamingResponse):
     """An answer as server-sent events; cancelled whenever and however the response ends."""
 
-    def __init__(self, answer: _Answer, first: _Part | None, stream: api.Stream):
-        super().__init__(self._lines(first, stream), media_type="text/event-stream")
+    def __init__(self, answer: _Answer, first: _Part | None, form: answers.Form):
+        super().__init__(self._lines(first, form), media_type="text/event-stream")
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,11 +187,11 @@ class _Stream(StreamingResponse):
         finally:
             self._answer.cancel()
 
-    async def _lines(self, first: _Part | None, stream: api.Stream) -> AsyncIterator[str]:
+    async def _lines(self, first: _Part | None, form: answers.Form) -> AsyncIterator[str]:
         try:
             part = first
             while part is not None:
-                for value in stream.values(part):
+                for value in form.values(part):
                     yield f"data: {json.dumps(value)}\n\n"
                 following = asyncio.ensure_future(self._answer.next())
                 while not (await asyncio.wait({following}, timeout=_HEARTBEAT_SECONDS))[0]:
@@ -190,7 +199,7 @@ class _Stream(StreamingResponse):
                 part = following.result()
             yield "data: [DONE]\n\n"
         except LLMSpellError as error:
-            yield f"data: {json.dumps(api.error_body(error))}\n\n"
+            yield f"data: {json.dumps(answers.error_body(error))}\n\n"
 
 
 async def _disconnected(request: Request) -> None:
@@ -217,12 +226,12 @@ def _client(request: Request) -> str:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LLMSpellError)
-    return JSONResponse(api.error_body(error), status_code=error.status)
+    return JSONResponse(answers.error_body(error), status_code=error.status)
 
 
 async def _answer_surprise(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse(api.error_body(_surprise(error)), status_code=500)
+    return JSONResponse(answers.error_body(_surprise(error)), status_code=500)
 
 
 def _surprise(error: Exception) -> EngineError:

@@ -4,9 +4,10 @@ It reads frames from its standard input and answers on what was its standard out
 libraries that print reach standard error instead, which the engine keeps as the worker's log. It
 ends when its input does, so that it never outlives the engine.
 
-Messages in:  ``{"do": "load", "model", "options"}``, ``{"do": "generate", "request_id",
+Messages in:  ``{"do": "load", "backend", "model", "options"}``, ``{"do": "start", "request_id",
 "request"}``, ``{"do": "cancel", "request_id"}``.
-Messages out: ``{"loaded": facts}``, ``{"failed": error}`` (of the load), and events.
+Messages out: ``{"loading": thousandths}``, ``{"loaded": facts}`` or ``{"failed": error}``, and
+events.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from llmspell_jupyter.engine import dispatch, frames, messages
-from llmspell_jupyter.engine.backend import Backend, Event, Failed
-from llmspell_jupyter.errors import SEE_LOGS, EngineError, LLMSpellError
+from llmspell_jupyter.engine.backend import LAST, Backend, Event, Failed
+from llmspell_jupyter.errors import SEE_LOGS, EngineError, LLMSpellError, RequestError
 from llmspell_jupyter.types import LoadOptions
 
 _log = logging.getLogger(__name__)
@@ -108,8 +110,8 @@ class _Worker:
         try:
             if command["do"] == "load":
                 self._load(command)
-            elif command["do"] == "generate":
-                self._generate(command)
+            elif command["do"] == "start":
+                self._start(command)
             elif command["do"] == "cancel" and command["request_id"] not in self._running:
                 self._inbox.forget(command["request_id"])
         except (KeyError, TypeError) as error:
@@ -119,7 +121,8 @@ class _Worker:
         model = messages.model_from_wire(command["model"])
         options = LoadOptions(**command["options"])
         try:
-            self._model = dispatch.backend_for(model).load(model, options)
+            backend = dispatch.backend(command["backend"])
+            self._model = backend.load(model, options, _Loading(self._send))
         except LLMSpellError as error:
             self._send({"failed": error.to_wire()})
         except Exception as error:
@@ -128,7 +131,7 @@ class _Worker:
         else:
             self._send({"loaded": self._model.describe()})
 
-    def _generate(self, command: dict[str, Any]) -> None:
+    def _start(self, command: dict[str, Any]) -> None:
         request_id: str = command["request_id"]
         request = messages.request_from_wire(command["request"])
         if self._model is None:
@@ -143,16 +146,35 @@ class _Worker:
             self._report(Failed(request_id, _unexpected(error)))
 
     def _report(self, event: Event) -> None:
-        wire = messages.event_to_wire(event)
-        if wire["event"] in ("Finished", "Failed"):
+        if isinstance(event, LAST):
             self._running.discard(event.request_id)
             self._inbox.forget(event.request_id)
-        self._send(wire)
+        try:
+            self._send(messages.event_to_wire(event))
+        except frames.BadFrame as error:
+            unsent = RequestError(
+                f"The answer cannot be sent: {error}.", hint="Ask for fewer texts at a time."
+            )
+            self._send(messages.event_to_wire(Failed(event.request_id, unsent)))
 
     def _send(self, message: dict[str, Any]) -> None:
         frame = memoryview(frames.encode(message))
         while frame:
             frame = frame[self._answers.write(frame) :]
+
+
+class _Loading:
+    """Reports the progress of a load, a thousand times at most."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]):
+        self._send = send
+        self._sent = -1
+
+    def __call__(self, share: float) -> None:
+        done = int(share * 1000)
+        if done > self._sent:
+            self._sent = done
+            self._send({"loading": done})
 
 
 def _unexpected(error: Exception) -> EngineError:

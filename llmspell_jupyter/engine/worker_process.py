@@ -16,9 +16,9 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from llmspell_jupyter.engine import dispatch, frames, messages
-from llmspell_jupyter.engine.backend import Event, Failed, Finished
+from llmspell_jupyter.engine.backend import LAST, Event, Failed, Token
 from llmspell_jupyter.errors import BadModelFile, EngineError, WorkerDied, from_wire
-from llmspell_jupyter.types import GenerationRequest, LoadOptions, ModelInfo
+from llmspell_jupyter.types import LoadOptions, ModelInfo, ModelRequest
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +44,17 @@ class WorkerProcess:
         load_ms: Time from start of the process to the loaded model, in milliseconds.
         state: ``loading``, ``ready`` or ``dead``.
         answered: Requests whose answer began.
+
+    Args:
+        model: The model to load.
+        backend: Name of the backend that runs it.
+        options: How to load it.
     """
 
-    def __init__(self, model: ModelInfo, options: LoadOptions):
+    def __init__(self, model: ModelInfo, backend: str, options: LoadOptions):
         self.model = model
         self.options = options
+        self._backend = backend
         self.facts: dict[str, Any] = {}
         self.load_ms = 0.0
         self.state: Literal["loading", "ready", "dead"] = "loading"
@@ -56,6 +62,9 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loaded.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._abandoned = False
+        self._loading = 0
+        self._moved = asyncio.Event()
         self._requests: dict[str, asyncio.Queue[Event]] = {}
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._starting: asyncio.Task[None] | None = None
@@ -95,27 +104,45 @@ class WorkerProcess:
             env=os.environ | {"GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"},
         )
         self._watch = asyncio.create_task(self._run(started), name=f"worker {self._process.pid}")
+        if self._abandoned:
+            self._process.kill()
+            return
         self._send(
             {
                 "do": "load",
+                "backend": self._backend,
                 "model": messages.model_to_wire(self.model),
                 "options": asdict(self.options),
             }
         )
 
-    async def loaded(self) -> None:
-        """Wait until the model is loaded.
+    async def loading(self) -> AsyncGenerator[int, None]:
+        """Thousandths of the load that are done, as they grow; ends when the model is loaded.
 
         Raises:
             LLMSpellError: It cannot be loaded, as the backend says.
             WorkerDied: The process died on it.
         """
-        await asyncio.shield(self._loaded)
+        self._loaded.add_done_callback(lambda _: self._moved.set())
+        shown = -1
+        while not self._loaded.done():
+            self._moved.clear()
+            if self._loading > shown:
+                shown = self._loading
+                yield shown
+            else:
+                await self._moved.wait()
+        self._loaded.result()
 
-    async def generate(
-        self, request_id: str, request: GenerationRequest
-    ) -> AsyncGenerator[Event, None]:
-        """The events of one request, the last of which is ``Finished``.
+    def abandon(self) -> None:
+        """Give a load up: the process ends at once."""
+        self._abandoned = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def answer(self, request_id: str, request: ModelRequest) -> AsyncGenerator[Event, None]:
+        """The events of one request, the last of which is its result.
 
         Closing the iterator early cancels the request.
 
@@ -131,14 +158,14 @@ class WorkerProcess:
         try:
             self._send(
                 {
-                    "do": "generate",
+                    "do": "start",
                     "request_id": request_id,
                     "request": messages.request_to_wire(request),
                 }
             )
             while not done:
                 event = await events.get()
-                done = isinstance(event, Finished | Failed)
+                done = isinstance(event, LAST)
                 if isinstance(event, Failed):
                     raise event.error
                 yield event
@@ -196,7 +223,10 @@ class WorkerProcess:
     async def _receive(self, started: float) -> None:
         assert self._process is not None and self._process.stdout is not None
         while (message := await frames.receive(self._process.stdout)) is not None:
-            if "failed" in message:
+            if "loading" in message:
+                self._loading = message["loading"]
+                self._moved.set()
+            elif "failed" in message:
                 self._loaded.set_exception(from_wire(message["failed"]))
             elif "loaded" in message:
                 self.facts = message["loaded"]
@@ -205,8 +235,10 @@ class WorkerProcess:
                 self._loaded.set_result(None)
             else:
                 event = messages.event_from_wire(message)
-                if isinstance(event, Finished) or message["event"] == "Token":
-                    self.answered += message.get("tokens", 0) <= 1
+                if isinstance(event, Token):
+                    self.answered += event.tokens <= 1
+                elif isinstance(event, LAST) and not isinstance(event, Failed):
+                    self.answered += 1
                 if waiting := self._requests.get(event.request_id):
                     waiting.put_nowait(event)
 
@@ -237,14 +269,18 @@ class WorkerProcess:
 
     def _obituary(self) -> WorkerDied:
         code = self._process.returncode if self._process else None
-        return died(self.model, code, answered=self.answered, tail=list(self._tail))
+        tail = list(self._tail)
+        return died(self.model, self._backend, code, answered=self.answered, tail=tail)
 
 
-def died(model: ModelInfo, code: int | None, *, answered: int, tail: Sequence[str]) -> WorkerDied:
+def died(
+    model: ModelInfo, backend: str, code: int | None, *, answered: int, tail: Sequence[str]
+) -> WorkerDied:
     """The error for a worker that ended.
 
     Args:
         model: What it held.
+        backend: Name of the backend that held it.
         code: Exit status; negative is a signal; None when unknown.
         answered: Requests that got a first token. A native crash before any is what a llama.cpp
             that was built for another processor does; the hint then rebuilds it.
@@ -254,7 +290,7 @@ def died(model: ModelInfo, code: int | None, *, answered: int, tail: Sequence[st
     how = f"was ended by {name}" if name else "ended"
     how += f" with status {code}" if code and not name else ""
     message = f"The process that held {model.id} {how}"
-    repair = dispatch.backend_for(model).repair_line()
+    repair = dispatch.backend(backend).repair_line()
     if name in _MISFITS and not answered and repair:
         message += " before its first token; its native library does not fit this processor."
         hint = f"Rebuild it; type in a terminal: {repair}"

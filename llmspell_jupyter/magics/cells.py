@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from llmspell_jupyter.config import texts
 from llmspell_jupyter.engine import control
-from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.errors import Interrupted, RequestError
 from llmspell_jupyter.magics import live, reports, values
 from llmspell_jupyter.magics.errors import Sources, shown_plainly
 from llmspell_jupyter.magics.live import LiveLine
@@ -18,6 +18,7 @@ from llmspell_jupyter.magics.settings import LLMSpell
 from llmspell_jupyter.runtime import runtime as runtimes
 from llmspell_jupyter.runtime.execution import Execution
 from llmspell_jupyter.runtime.host import Printed
+from llmspell_jupyter.runtime.local_models import LocalModels
 from llmspell_jupyter.runtime.runtime import AnswerPart
 
 _FLUSH_SECONDS = 0.05
@@ -44,6 +45,7 @@ class Cells:
             enabled=lambda: hasattr(shell, "kernel") and live.wanted(self.runtime.profile),
         )
         self.runtime.show = self._live.show
+        self._models = LocalModels(self.runtime)
         self._flushed = 0.0
         settings.follow(self.runtime)
 
@@ -108,9 +110,27 @@ class Cells:
         """Profile, engine, workers and jobs."""
         return reports.status(self.runtime)
 
+    def load_model(self, name: str | None) -> str:
+        """Get a model ready, with a live line; Ctrl-C gives the load up.
+
+        Raises:
+            Interrupted: It was given up.
+        """
+        try:
+            ready = self._models.load(name)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped; the load was given up.") from None
+        finally:
+            self._live.clear()
+        return reports.ready(ready)
+
+    def unload_model(self, name: str, *, force: bool) -> str:
+        """End the processes that hold a model."""
+        return reports.unloaded(name, self._models.unload(name, force=force))
+
     def models(self) -> str:
         """The models on this machine."""
-        return reports.models(self.runtime.engine.models())
+        return reports.models(self._models.installed())
 
     def stop_engine(self) -> str:
         """End the engine; the next answer starts a new one."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from IPython.display import DisplayHandle, display
 
 from llmspell_jupyter.config.loaded import Loaded
+from llmspell_jupyter.engine.client import Part
 from llmspell_jupyter.runtime.runtime import AnswerPart
 from llmspell_jupyter.types import Chunk, Completion, Phase, Progress
 
@@ -28,9 +29,10 @@ class _State:
     first_token: float = 0.0
     text: str = ""
 
-    def add(self, part: Progress | Chunk) -> None:
+    def add(self, part: Part) -> None:
         if isinstance(part, Progress):
             self.progress = part
+        if not isinstance(part, Chunk):
             return
         if not self.tokens:
             self.first_token = time.monotonic()
@@ -46,6 +48,8 @@ class _State:
         progress = self.progress
         if progress.phase is Phase.QUEUED:
             return f"queued, {progress.done} ahead" if progress.done else "queued"
+        if progress.phase is Phase.LOADING and progress.percent is not None:
+            return f"{progress.phase}, {progress.percent} %"
         if progress.phase is Phase.READING and progress.total:
             return f"{progress.phase}, {progress.done} of {progress.total} tokens"
         if progress.phase is Phase.ANSWERING:
@@ -59,14 +63,16 @@ class _State:
 class LiveLine:
     """Shows running answers in one display of the cell, and empties it when they are over.
 
-    What stays is a note on answers that a limit ended, so that none is cut without a word.
+    What stays are notes: on answers that a limit ended, so that none is cut without a word, and
+    on what the user should know at once, such as a device that is not the one asked for. The
+    latter are printed where no live line is wanted.
 
     The display is used again by later answers of the same cell, so that a loop leaves no trail.
     Use on the main thread only.
 
     Args:
         cell: Tells one cell from another, such as its execution count.
-        enabled: Asked at each answer; while it is false nothing is shown.
+        enabled: Asked at each answer; while it is false nothing but notes is shown.
     """
 
     def __init__(self, cell: Callable[[], object], *, enabled: Callable[[], bool]):
@@ -80,10 +86,11 @@ class LiveLine:
 
     def show(self, event: AnswerPart) -> None:
         """Take in a part of an answer."""
-        if not self._enabled():
-            return
         if self._shown_in != self._cell():
             self._begin()
+        told = isinstance(event.part, Progress) and self._tell(event.model, event.part.note)
+        if not self._enabled():
+            return
         if event.part is None or isinstance(event.part, Completion):
             note = _note(event.part) if event.part else None
             if note:
@@ -96,7 +103,7 @@ class LiveLine:
         phase = state.progress.phase
         state.add(event.part)
         due = time.monotonic() - self._drawn > _REDRAW_SECONDS
-        if new or due or state.progress.phase is not phase:
+        if new or due or told or state.progress.phase is not phase:
             self._draw()
 
     def clear(self) -> None:
@@ -104,6 +111,16 @@ class LiveLine:
         if self._states:
             self._states.clear()
             self._draw()
+
+    def _tell(self, model: str, note: str) -> bool:
+        """Keep a note; False if the cell has it already, or there is none."""
+        line = f"{model} · {printable(note)}"
+        if not note or line in self._notes:
+            return False
+        self._notes[line] = 1
+        if not self._enabled():
+            print(line)
+        return True
 
     def _begin(self) -> None:
         self._shown_in = self._cell()

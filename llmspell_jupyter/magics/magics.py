@@ -153,3 +153,24 @@ class LLMSpellMagics(Magics):
         cells = self.cells
         with shown_plainly():
             print(cells.models())
+
+    @magic_arguments()
+    @argument("model", nargs="?", help="a model or a path; without it, the profile's")
+    @line_magic
+    def model_load(self, line: str) -> None:
+        """Get a model ready before it is asked. Ctrl-C gives the load up."""
+        arguments = parse_argstring(self.model_load, line)
+        cells = self.cells
+        with shown_plainly():
+            print(cells.load_model(arguments.model))
+
+    @magic_arguments()
+    @argument("model", help="a model or a path")
+    @argument("--force", action="store_true", help="also while it works")
+    @line_magic
+    def model_unload(self, line: str) -> None:
+        """End the processes that hold a model; their memory is free afterwards."""
+        arguments = parse_argstring(self.model_unload, line)
+        cells = self.cells
+        with shown_plainly():
+            print(cells.unload_model(arguments.model, force=arguments.force))

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmspell_jupyter.config import profiles
 from llmspell_jupyter.runtime.runtime import Runtime, Switch
-from llmspell_jupyter.types import ModelInfo
+from llmspell_jupyter.types import ModelInfo, Ready
 
 _SHOWN_CHANGES = 12
 
@@ -41,6 +41,22 @@ def switched(runtime: Runtime, switch: Switch) -> str:
     if switch.lua_reset:
         lines.append("The sandbox level changed: Lua globals are forgotten.")
     return "\n".join([*lines, *switch.profile.notices])
+
+
+def ready(model: Ready) -> str:
+    """Where a model is loaded, and why there."""
+    facts = model.metadata
+    took = f" in {facts['load_ms'] / 1000:.1f} s" if facts.get("load_ms") else ""
+    what = ", ".join(facts[key] for key in ("engine_backend", "quantization") if facts.get(key))
+    why = f" · why: {facts['device_reason']}" if facts.get("device_reason") else ""
+    return f"{facts['model']} · ready on {facts['device']}{took} ({what}){why}"
+
+
+def unloaded(model: str, count: int) -> str:
+    """How many processes of a model ended."""
+    if count == 0:
+        return f"{model} is not loaded."
+    return f"{model} is unloaded." if count == 1 else f"{model} is unloaded, {count} processes."
 
 
 def models(found: Sequence[ModelInfo]) -> str:
@@ -76,7 +92,9 @@ def status(runtime: Runtime) -> str:
     lines.append("" if workers else "No model is loaded.")
     if workers:
         lines.append(
-            _table([("MODEL", "STATE", "DEVICE", "PROCESS", "WAITING"), *map(_worker, workers)])
+            _table(
+                [("MODEL", "STATE", "DEVICE", "PROCESS", "WAITING", "WHY"), *map(_worker, workers)]
+            )
         )
     if engine["jobs"]:
         lines += [
@@ -98,7 +116,8 @@ def size(count: int) -> str:
 
 def _worker(worker: dict[str, Any]) -> tuple[str, ...]:
     columns = ("model", "state", "device", "pid", "waiting")
-    return tuple(str(worker.get(column, "-")) for column in columns)
+    facts = tuple(str(worker.get(column, "-")) for column in columns)
+    return (*facts, worker.get("device_warning") or worker.get("device_reason", ""))
 
 
 def _job(job: dict[str, Any]) -> tuple[str, ...]:

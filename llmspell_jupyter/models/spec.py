@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from llmspell_jupyter.errors import InvalidModelSpec
 from llmspell_jupyter.types import ModelSpec
@@ -27,6 +29,34 @@ _SPEC = re.compile(
 )
 _LONGEST = 300
 _SIZE = re.compile(r"\d+(?:\.\d+)?[mb]", re.IGNORECASE)
+
+
+# From the root, from a drive, from here, from above, from home. No spec begins like this.
+_PATH = re.compile(r"/|[A-Za-z]:[\\/]|(\.|\.\.|~[^\\/]*)([\\/]|$)")
+
+
+def is_path(text: str) -> bool:
+    """Whether a model is named by its path: ``/x``, ``./x``, ``../x``, ``~/x`` or ``C:/x``.
+
+    Such a text is never a spec.
+    """
+    return bool(_PATH.match(text.strip()))
+
+
+def absolute(text: str) -> str:
+    """A model's path from the root, for one that may begin at home or in the working folder.
+
+    Raises:
+        InvalidModelSpec: There is no such home.
+    """
+    try:
+        path = Path(text.strip()).expanduser().absolute()
+    except RuntimeError as error:
+        raise InvalidModelSpec(
+            f"{text.strip()[:80]!r} is not a path here: {error}.",
+            hint="Write the whole path of the model, from the root.",
+        ) from None
+    return os.path.normpath(path)
 
 
 def canonical(provider: str) -> str:

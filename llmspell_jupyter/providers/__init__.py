@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from llmspell_jupyter.config.schema import Configuration
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.errors import ProviderError
-from llmspell_jupyter.models.spec import BACKENDS
+from llmspell_jupyter.models import spec
 from llmspell_jupyter.providers._contract import Provider, Turn
 from llmspell_jupyter.providers._not_yet import NotYet
 
-__all__ = ["Provider", "Turn", "configured", "not_configured"]
+__all__ = ["Provider", "Turn", "configured", "named", "not_configured"]
 
 
 def configured(configuration: Configuration, engine: EngineClient) -> dict[str, Provider]:
@@ -23,6 +23,22 @@ def configured(configuration: Configuration, engine: EngineClient) -> dict[str, 
         name: kinds.get(settings.provider_type, NotYet)(name, settings, engine)
         for name, settings in configuration.providers.named().items()
     }
+
+
+def named(text: str) -> tuple[str | None, str]:
+    """The provider and the model of ``[provider/]model[:variant][@backend]`` or of a path.
+
+    Returns:
+        The provider, None when none is named, and the model without it; a path from the root.
+
+    Raises:
+        InvalidModelSpec: The text does not follow the grammar.
+    """
+    if spec.is_path(text):
+        return None, spec.absolute(text)
+    provider, rest = spec.split_provider(text)
+    parsed = spec.parse(rest)
+    return parsed.backend or provider, rest if parsed.backend is None else parsed.id
 
 
 def not_configured(
@@ -43,7 +59,7 @@ def not_configured(
             f" 2. Or configure {name} provider in your config file: [providers.{name}]",
             data=data,
         )
-    local = ", ".join(sorted(set(BACKENDS.values()), reverse=True))
+    local = ", ".join(sorted(set(spec.BACKENDS.values()), reverse=True))
     return ProviderError(
         f"Backend '{name}' not configured and no matching builtin profile found.",
         hint=f"Available backends: {local}. A model of this machine: "

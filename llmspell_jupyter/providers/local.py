@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from llmspell_jupyter.config import environment, redaction
 from llmspell_jupyter.engine.client import Generation
 from llmspell_jupyter.errors import LLMSpellError
 from llmspell_jupyter.providers._contract import Provider, Turn
-from llmspell_jupyter.types import GenerationRequest, LoadOptions, Sampling
+from llmspell_jupyter.types import (
+    DeviceName,
+    EmbeddingRequest,
+    GenerationRequest,
+    LoadOptions,
+    LoadRequest,
+    Lookup,
+    Message,
+    ModelInfo,
+    Sampling,
+    TokenizeRequest,
+)
 
 _T = TypeVar("_T")
 
@@ -23,22 +36,68 @@ class Local(Provider):
     def generate(self, turn: Turn) -> Generation:
         """Begin to answer."""
         settings = self.settings
+        sampling = {"temperature": settings.temperature, **turn.sampling}
         request = GenerationRequest(
             model=turn.model,
             messages=turn.messages,
+            persona=turn.persona,
             max_tokens=_first(turn.max_tokens, settings.max_tokens, _DEFAULTS.max_tokens),
-            sampling=Sampling(
-                temperature=_first(
-                    turn.temperature, settings.temperature, _DEFAULTS.sampling.temperature
-                )
-            ),
-            options=LoadOptions(
-                context_size=_first(turn.context_size, settings.context_size),
-                batch_size=settings.batch_size,
-                cpu_threads=settings.cpu_threads,
-            ),
+            stop=turn.stop,
+            grammar=turn.grammar,
+            json_schema=turn.json_schema,
+            sampling=Sampling(**sampling),
+            options=self._options(turn.context_size, turn.device),
+            lookup=self._lookup(),
         )
         return self.engine.generate(request)
+
+    def load(self, model: str) -> Generation:
+        """Begin to get a model ready as the agents of this provider want it."""
+        return self.engine.load(LoadRequest(model, self._options(), self._lookup()))
+
+    def tokenize(self, model: str, said: str | Sequence[Message]) -> Generation:
+        """Begin to split a text or a conversation into tokens."""
+        text = said if isinstance(said, str) else None
+        messages = None if isinstance(said, str) else tuple(said)
+        return self.engine.ask(
+            TokenizeRequest(model, messages, text, self._options(), self._lookup())
+        )
+
+    def embed(self, model: str, texts: Sequence[str]) -> Generation:
+        """Begin to turn texts into vectors."""
+        return self.engine.ask(
+            EmbeddingRequest(model, tuple(texts), options=self._options(), lookup=self._lookup())
+        )
+
+    def _options(
+        self, context_size: int | None = None, device: DeviceName | None = None
+    ) -> LoadOptions:
+        settings = self.settings
+        return LoadOptions(
+            context_size=_first(context_size, settings.context_size),
+            batch_size=settings.batch_size,
+            cpu_threads=settings.cpu_threads,
+            max_concurrent=settings.max_concurrent,
+            device=_first(device, settings.device),
+            dtype=settings.dtype,
+            gpu_layers=settings.gpu_layers,
+            flash_attention=settings.use_flash_attention,
+            cache_type=settings.cache_type,
+        )
+
+    def _lookup(self) -> Lookup:
+        folder = self.settings.model_directory
+        own = [redaction.resolve_path(folder)] if folder else []
+        # The engine may have been started with other folders.
+        folders = [*own, *environment.model_path()]
+        return Lookup(
+            folders=tuple(str(each.absolute()) for each in folders),
+            quantization=self.settings.default_quantization,
+        )
+
+    def models(self) -> list[ModelInfo]:
+        """Models on this machine, as this provider finds them."""
+        return self.engine.models(self._lookup())
 
     def capabilities(self) -> dict[str, Any]:
         """What it can do; the models are left out when the engine cannot be reached."""
@@ -48,7 +107,7 @@ class Local(Provider):
             "max_context_tokens": self.settings.context_size or None,
         }
         with contextlib.suppress(LLMSpellError):
-            facts["available_models"] = [model.id for model in self.engine.models()]
+            facts["available_models"] = [model.id for model in self.models()]
         return facts
 
 

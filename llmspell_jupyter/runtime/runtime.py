@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llmspell_jupyter.agents.agent import Agent, AgentSettings, Answer
 from llmspell_jupyter.agents.registry import Agents
@@ -19,7 +20,9 @@ from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.providers import Provider, configured, not_configured
 from llmspell_jupyter.runtime import exports, globals
 from llmspell_jupyter.runtime.lua import Execution, LuaSession, Printed
-from llmspell_jupyter.types import Chunk
+from llmspell_jupyter.types import Chunk, Progress
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,21 @@ class AnswerPart:
     Attributes:
         answer: Number of the answer in this runtime.
         model: Model that answers.
-        part: Progress, chunk or completion; None when there is no more to show of it.
+        part: Progress, chunk or result; None when there is no more to show of it.
     """
 
     answer: int
     model: str
     part: Part | None
+
+
+class Work(Protocol):
+    """What the engine is doing for a cell: iterated for its parts, cancelled from any thread."""
+
+    def __iter__(self) -> Iterator[Part]: ...
+
+    def cancel(self) -> None:
+        """Stop it; nothing happens when it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,8 @@ class Runtime:
         agents: The notebook's agents.
         globals: Script globals by name.
         show: Called with each ``AnswerPart`` of answers that Python asked for, on the asking
-            thread; those that a script asked for are events of its execution.
+            thread; those that a script asked for are events of its execution. Outside a notebook
+            it logs what the user should know at once.
     """
 
     def __init__(self, engine: EngineClient | None = None):
@@ -69,7 +82,7 @@ class Runtime:
         self.agents = Agents()
         self.providers: dict[str, Provider] = {}
         self.globals = globals.instances(self)
-        self.show: Callable[[AnswerPart], None] = lambda part: None
+        self.show: Callable[[AnswerPart], None] = _log_notes
         self._numbers = itertools.count(1)
         self._lua: LuaSession | None = None
         self._lua_thread: threading.Thread | None = None
@@ -163,16 +176,27 @@ class Runtime:
             RequestError: No model was named, and the provider has no default.
             ProviderError: The profile does not have this provider.
         """
-        name = settings.provider or self.default_provider()
+        provider, model = self.place(settings.provider, settings.model)
+        return self.agents.add(Agent(settings, provider, model))
+
+    def place(self, name: str | None, model: str | None) -> tuple[Provider, str]:
+        """The provider of this name and its model; None is the profile's default of either.
+
+        Raises:
+            RequestError: No model was named, and the provider has no default.
+            ProviderError: The profile does not have this provider, or the administrator does not
+                allow it.
+        """
+        name = name or self.default_provider()
         provider = self.providers.get(name) or self._from_its_profile(name)
-        model = settings.model or provider.settings.default_model
+        model = model or provider.settings.default_model
         if not model:
             raise RequestError(
-                "Model is required: the agent names none, and the profile has no default.",
+                "Model is required: none is named, and the profile has no default.",
                 hint='Write: Agent.builder():model("smollm2:135m"); %model_list shows all.',
             )
         self.profile.policy.check_model(name, model)
-        return self.agents.add(Agent(settings, provider, model))
+        return provider, model
 
     def _from_its_profile(self, name: str) -> Provider:
         """A provider that is not configured, if ``auto_profile`` lets its profile bring it."""
@@ -207,12 +231,19 @@ class Runtime:
                 pass
         return answer.output
 
+    def following(
+        self, answer: Answer, *, text: bool = True
+    ) -> AbstractContextManager[Iterator[Part]]:
+        """The parts of an answer, as ``watching`` gives them."""
+        return self.watching(answer, answer.agent.model, text=text)
+
     @contextmanager
-    def following(self, answer: Answer, *, text: bool = True) -> Iterator[Iterator[Part]]:
-        """The parts of an answer, shown as they are iterated; a stop of the script cancels it.
+    def watching(self, work: Work, model: str, *, text: bool = True) -> Iterator[Iterator[Part]]:
+        """The parts of some work, shown as they are iterated; a stop of the script cancels it.
 
         Args:
-            answer: The answer.
+            work: An answer, or anything else that the engine does.
+            model: What to call the model meanwhile.
             text: False shows progress only: the script shows the text itself.
         """
         number = next(self._numbers)
@@ -220,26 +251,31 @@ class Runtime:
         show = lua.post if lua else self.show
 
         def parts() -> Iterator[Part]:
-            for part in answer:
+            for part in work:
                 if text or not isinstance(part, Chunk):
-                    show(AnswerPart(number, answer.agent.model, part))
+                    show(AnswerPart(number, model, part))
                 elif part.tokens == 1:
-                    show(AnswerPart(number, answer.agent.model, None))
+                    show(AnswerPart(number, model, None))
                 yield part
 
         try:
             if lua is None:
                 yield parts()
             else:
-                with lua.on_stop(answer.cancel):
+                with lua.on_stop(work.cancel):
                     yield parts()
         finally:
-            answer.cancel()
-            show(AnswerPart(number, answer.agent.model, None))
+            work.cancel()
+            show(AnswerPart(number, model, None))
 
     def _calling_lua(self) -> LuaSession | None:
         """The Lua session when it is a script that calls, None when Python code does."""
         return self._lua if threading.current_thread() is self._lua_thread else None
+
+
+def _log_notes(event: AnswerPart) -> None:
+    if isinstance(event.part, Progress) and event.part.note:
+        _log.warning("%s: %s", event.model, event.part.note)
 
 
 _current: Runtime | None = None

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 from common import machine
 
-NAMES = ("load_ext", "decode_speed", "kernel_memory", "first_token", "profiles")
+_FOLDER = Path(__file__).parent
+NAMES = sorted(
+    each.stem for each in _FOLDER.glob("*.py") if each.stem not in ("__main__", "common")
+)
 
 
 def main() -> int:

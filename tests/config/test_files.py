@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,8 +18,8 @@ from hypothesis import strategies as st
 from llmspell_jupyter.config import files, paths, scan
 from llmspell_jupyter.errors import ConfigError
 from tests.config.conftest import Machine
+from tests.support.clock import at_once
 
-SECONDS = 0.1
 K = files.LARGEST
 
 HOSTILE = {
@@ -48,21 +46,8 @@ HOSTILE = {
 }
 
 
-@contextmanager
-def _in_time(case: object = "") -> Iterator[None]:
-    """Processor time without collection of garbage: what other tests left is not at issue."""
-    gc.disable()
-    begun = time.process_time()
-    try:
-        yield
-    finally:
-        took = time.process_time() - begun
-        gc.enable()
-    assert took <= SECONDS, case
-
-
 def _refused(path: Path, machine: Machine) -> str:
-    with _in_time(), pytest.raises(ConfigError) as error:
+    with at_once(), pytest.raises(ConfigError) as error:
         machine.load(config_file=path)
     text = str(error.value)
     assert len(text.splitlines()) == 1
@@ -213,7 +198,7 @@ def test_500_mutants_load_or_are_told_in_one_line(machine: Machine) -> None:
     for seed, content in _mutants():
         path = machine.work / "mutant.toml"
         path.write_bytes(content)
-        with _in_time(seed):
+        with at_once(case=seed):
             error = _error(path, machine)
         if error is not None:
             refused += 1

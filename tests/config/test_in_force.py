@@ -163,9 +163,17 @@ PROOFS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "providers.*.temperature": lambda patch: _is(_request(temperature=0.25).sampling.temperature, 0.25),
     "providers.*.max_tokens": lambda patch: _is(_request(max_tokens=9).max_tokens, 9),
     "providers.*.timeout_seconds": _timeout,
+    "providers.*.model_directory": lambda patch: _is(_request(model_directory='"/m"').lookup.folders, ("/m",)),
+    "providers.*.device": lambda patch: _is(_request(device='"metal"').options.device, "metal"),
+    "providers.*.max_concurrent": lambda patch: _is(_request(max_concurrent=3).options.max_concurrent, 3),
+    "providers.*.default_quantization": lambda patch: _is(_request(default_quantization='"Q8_0"').lookup.quantization, "Q8_0"),
     "providers.*.cpu_threads": lambda patch: _is(_request(cpu_threads=3).options.cpu_threads, 3),
     "providers.*.context_size": lambda patch: _is(_request(context_size=77).options.context_size, 77),
     "providers.*.batch_size": lambda patch: _is(_request(batch_size=33).options.batch_size, 33),
+    "providers.*.use_flash_attention": lambda patch: _is(_request(use_flash_attention="false").options.flash_attention, False),
+    "providers.*.gpu_layers": lambda patch: _is(_request(gpu_layers=7).options.gpu_layers, 7),
+    "providers.*.cache_type": lambda patch: _is(_request(cache_type='"q8_0"').options.cache_type, "q8_0"),
+    "providers.*.dtype": lambda patch: _is(_request(dtype='"int8"').options.dtype, "int8"),
     "runtime.script_timeout_seconds": _script_timeout,
     "engine.idle_seconds": _engine("engine.idle_seconds", "12.5", lambda: environment.idle_seconds(), 12.5),
     "engine.transport": _engine("engine.transport", '"tcp"', lambda: environment.transport(), "tcp"),
@@ -190,6 +198,15 @@ def test_a_key_in_force_acts(machine: Machine, monkeypatch: pytest.MonkeyPatch, 
     _machine = machine
     monkeypatch.chdir(machine.work)
     PROOFS[key](monkeypatch)
+
+
+def test_a_folder_of_models_may_begin_at_home_or_with_a_variable(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    global _machine
+    _machine = machine
+    monkeypatch.setenv("MODELS", "/big/disk")
+    assert _request(model_directory='"${MODELS}/x"').lookup.folders == ("/big/disk/x",)
 
 
 def test_a_variable_goes_before_what_an_engine_is_told(

@@ -57,7 +57,7 @@ def test_a_number_has_a_type_and_a_range(machine: Machine, leaf: Leaf) -> None:
     whole = leaf.type == "whole number"
     wrong = [
         '"8"',
-        "-1",
+        "-2",
         "nan",
         "inf",
         "-inf",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmspell_jupyter.engine import api
+from llmspell_jupyter.engine.api import answers, requests
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.types import LoadOptions, Message, Phase, Progress, Sampling
 from tests.support.engines import ECHO, SMOLLM2, RunningEngine, engine, wait_for
@@ -50,17 +50,25 @@ def test_every_field_arrives() -> None:
         "n": 1,
         "user": "somebody",
     }
-    body = api.read_body(given, api.CHAT)
+    body = requests.read(given, requests.CHAT)
     assert (body.stream, body.usage, body.progress) == (True, True, True)
     request = body.request
     assert request.messages == (Message("user", SAID),) and request.prompt is None
     assert (request.max_tokens, request.stop) == (9, ("a", "b"))
-    assert request.sampling == Sampling(0, 0.5, 7, 0.1, 1.2, -1, 2**32 - 2)
+    assert request.sampling == Sampling(
+        temperature=0,
+        top_p=0.5,
+        top_k=7,
+        min_p=0.1,
+        repeat_penalty=1.2,
+        repeat_last_n=-1,
+        seed=2**32 - 2,
+    )
     assert request.options == LoadOptions(0, 1, 3)
 
 
 def test_what_is_left_out_has_the_usual_value() -> None:
-    body = api.read_body(TEXT, api.TEXT)
+    body = requests.read(TEXT, requests.TEXT)
     assert (body.stream, body.usage, body.progress) == (False, False, False)
     assert body.request.prompt == SAID and body.request.messages is None
     assert body.request.sampling == Sampling() and body.request.options == LoadOptions()
@@ -71,14 +79,29 @@ def test_openai_spellings() -> None:
     parts = [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]
     messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
     given = {"model": ECHO, "messages": messages, "max_completion_tokens": 3, "stop": "x"}
-    request = api.read_body(given, api.CHAT).request
+    request = requests.read(given, requests.CHAT).request
     assert request.messages == (Message("system", "Be brief."), Message("user", "a b"))
     assert (request.max_tokens, request.stop) == (3, ("x",))
 
 
 WRONG = [
     ({"temperatur": 1}, "temperatur", "not supported"),
-    ({"logit_bias": {}}, "logit_bias", "not supported"),
+    ({"logit_bias": {"a": 1}}, "logit_bias.a", "pattern"),
+    ({"logit_bias": {"1": "x"}}, "logit_bias.1", "number"),
+    ({"logit_bias": {"1": float("nan")}}, "logit_bias.1", "less than inf"),
+    ({"mirostat": 3}, "mirostat", "2"),
+    ({"dry_sequence_breakers": [1]}, "dry_sequence_breakers.0", "string"),
+    ({"top_logprobs": 2}, "top_logprobs", "logprobs = true"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+    ({"response_format": {"type": "yaml"}}, "response_format.type", "json_object"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "goes with"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        "response_format.json_schema.schema",
+        "required",
+    ),
+    ({"llmspell": {"options": {"device": "tpu"}}}, "llmspell.options.device", "cuda"),
+    ({"llmspell": {"lookup": {"folders": 1}}}, "llmspell.lookup.folders", "list"),
     ({"llmspell": {"progres": True}}, "llmspell.progres", "not supported"),
     ({"llmspell": {"options": {"gpu": 1}}}, "llmspell.options.gpu", "not supported"),
     ({"model": None}, "model", "string"),
@@ -88,17 +111,17 @@ WRONG = [
     ({"temperature": 10.1}, "temperature", "10"),
     ({"temperature": float("nan")}, "temperature", "10"),
     ({"temperature": float("inf")}, "temperature", "10"),
-    ({"top_p": 0}, "top_p", "0"),
+    ({"top_p": -0.1}, "top_p", "0"),
     ({"top_p": 1.1}, "top_p", "1"),
     ({"top_k": -1}, "top_k", "0"),
     ({"min_p": 2}, "min_p", "1"),
-    ({"repeat_penalty": 0}, "repeat_penalty", "0"),
+    ({"repeat_penalty": 0}, "repeat_penalty", "0.1"),
     ({"repeat_last_n": -2}, "repeat_last_n", "-1"),
     ({"seed": -1}, "seed", "0"),
-    ({"seed": 2**32}, "seed", "4294967296"),
+    ({"seed": 2**32}, "seed", "4294967294"),
     ({"max_tokens": 0}, "max_tokens", "1"),
     ({"max_tokens": 1.5}, "max_tokens", "integer"),
-    ({"max_tokens": 10**9}, "max_tokens", "10000000"),
+    ({"max_tokens": 2**31}, "max_tokens", "2147483647"),
     ({"n": 2}, "n", "1"),
     ({"stream": "yes"}, "stream", "boolean"),
     ({"stop": ""}, "stop", "at least 1"),
@@ -122,7 +145,7 @@ WRONG = [
 @pytest.mark.parametrize(("change", "field", "says"), WRONG, ids=lambda each: str(each)[:40])
 def test_a_wrong_field_is_named(change: dict[str, Any], field: str, says: str) -> None:
     with pytest.raises(RequestError) as caught:
-        api.read_body(CHAT | change, api.CHAT)
+        requests.read(CHAT | change, requests.CHAT)
     assert caught.value.data == {"param": field}
     assert caught.value.message.startswith(f"{field}: ") and says in caught.value.message
 
@@ -130,13 +153,13 @@ def test_a_wrong_field_is_named(change: dict[str, Any], field: str, says: str) -
 @pytest.mark.parametrize("value", [None, 3, "text", [], [CHAT]])
 def test_a_body_that_is_no_object_is_refused(value: Any) -> None:
     with pytest.raises(RequestError, match="not a JSON object"):
-        api.read_body(value, api.CHAT)
+        requests.read(value, requests.CHAT)
 
 
-@pytest.mark.parametrize(("given", "kind"), [(CHAT, api.TEXT), (TEXT, api.CHAT)])
-def test_each_endpoint_takes_its_own_kind(given: Any, kind: api.Kind) -> None:
+@pytest.mark.parametrize(("given", "kind"), [(CHAT, requests.TEXT), (TEXT, requests.CHAT)])
+def test_each_endpoint_takes_its_own_kind(given: Any, kind: Any) -> None:
     with pytest.raises(RequestError, match=r"messages|prompt"):
-        api.read_body(given, kind)
+        requests.read(given, kind)
 
 
 JSON = st.recursive(
@@ -146,10 +169,10 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([*api._ChatBody.model_fields, "other"]), JSON))
+@given(st.dictionaries(st.sampled_from([*requests.CHAT.model_fields, "other"]), JSON))
 def test_anything_else_is_a_request_or_a_request_error(value: dict[str, Any]) -> None:
     try:
-        api.read_body(CHAT | value, api.CHAT)
+        requests.read(CHAT | value, requests.CHAT)
     except RequestError as error:
         assert str(error).isprintable() or "\n" not in error.message
 
@@ -157,23 +180,22 @@ def test_anything_else_is_a_request_or_a_request_error(value: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("field", "off", "on"),
     [
-        ("presence_penalty", 0, 0.5),
-        ("frequency_penalty", 0.0, -1),
-        ("logprobs", False, True),
-        ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("n", 1, 2),
+        ("presence_penalty", None, "much"),
+        ("logprobs", False, "yes"),
+        ("response_format", {"type": "text"}, {"type": "xml"}),
     ],
 )
-def test_what_the_engine_has_not_may_be_switched_off(field: str, off: Any, on: Any) -> None:
-    assert api.read_body(CHAT | {field: off}, api.CHAT).request
+def test_what_can_be_left_out_can_be_switched_off(field: str, off: Any, on: Any) -> None:
+    assert requests.read(CHAT | {field: off}, requests.CHAT).request
     with pytest.raises(RequestError, match=field):
-        api.read_body(CHAT | {field: on}, api.CHAT)
+        requests.read(CHAT | {field: on}, requests.CHAT)
 
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_is_for_those_who_ask(progress: bool) -> None:
-    body = api.read_body(CHAT | {"llmspell": {"progress": progress}}, api.CHAT)
-    values = list(api.Stream(api.CHAT, body).values(Progress(Phase.QUEUED, 1)))
+    body = requests.read(CHAT | {"llmspell": {"progress": progress}}, requests.CHAT)
+    values = list(answers.ChatForm(body).values(Progress(Phase.QUEUED, 1)))
     assert len(values) == progress
 
 
@@ -364,7 +386,8 @@ def test_a_long_name_is_not_repeated_at_length(echo: RunningEngine) -> None:
     [
         ("GET", "/", 404),
         ("GET", "/v1/chat/completions", 405),
-        ("POST", "/v1/embeddings", 404),
+        ("GET", "/v1/embeddings", 405),
+        ("GET", "/api/unload", 405),
         ("GET", "/api/shutdown", 405),
         ("GET", "/v1/../api/status/..%2f..%2fetc/passwd", 404),
     ],

@@ -310,12 +310,12 @@ BAD = {
     "cut in its header": (lambda data: data[:3000], "ends at byte 3000"),
     "cut in the middle": (lambda data: data[: len(data) // 2], "cut short"),
     "cut at its end": (lambda data: data[:-1], "not within the file bounds"),
-    "no layers": (lambda data: _after(b"llama.block_count", bytes(4), data), "n_layer"),
+    "no layers": (lambda data: _after(b"llama.block_count", bytes(4), data), "block_count is 0"),
     "too many layers": (
         lambda data: _after(b"llama.block_count", b"\xff\xff\xff\x7f", data),
-        "n_layer",
+        "block_count is 2147483647",
     ),
-    "a token twice": (lambda data: data.replace(b"<0x41>", b"<0x42>"), "token_to_id"),
+    "a token twice": (lambda data: data.replace(b"<0x41>", b"<0x42>"), "holds '<0x42>' twice"),
 }
 
 

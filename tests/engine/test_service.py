@@ -184,7 +184,7 @@ def test_a_request_cancelled_at_any_moment_of_its_start_hinders_no_other() -> No
     request = GenerationRequest(ECHO, prompt="hello world")
 
     async def ask(engine: Engine) -> list[Any]:
-        return [part async for part in engine.generate(request, "test")]
+        return [part async for part in engine.answer(request, "test")]
 
     async def run() -> None:
         for steps in range(40):
@@ -213,7 +213,7 @@ def test_progress_comes_before_text() -> None:
     async def run() -> None:
         engine = Engine()
         request = GenerationRequest(ECHO, prompt="a b c")
-        parts = [part async for part in engine.generate(request, "test")]
+        parts = [part async for part in engine.answer(request, "test")]
         kinds = [
             part.phase if isinstance(part, Progress) else type(part).__name__ for part in parts
         ]

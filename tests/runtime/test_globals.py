@@ -117,7 +117,7 @@ def test_providers(runtime: Runtime) -> None:
     runtime.use("candle")
     (listed,) = _lua(runtime, "return Provider.list()")
     assert (listed["name"], listed["enabled"]) == ("candle", True)
-    assert listed["capabilities"]["available_models"] == ["smollm2:135m"]
+    assert "smollm2:135m" in listed["capabilities"]["available_models"]
     assert _lua(runtime, "return Provider.isAvailable('local'), Provider.isAvailable('x')") == [
         True,
         False,
@@ -133,7 +133,7 @@ def test_local_models(runtime: Runtime) -> None:
     status = _lua(runtime, "return LocalLLM.status()")
     assert status["ollama"] == {"running": False, "models": 0, "error": "Not configured"}
     assert status["candle"]["ready"] is True
-    assert status["candle"]["models"] == 1
+    assert status["candle"]["models"] == _lua(runtime, "return #LocalLLM.list()")
     assert _lua(runtime, "return LocalLLM.status('candle').ready") is True
     info = _lua(runtime, "return LocalLLM.info('smollm2@candle')")
     assert info["id"] == "smollm2:135m"

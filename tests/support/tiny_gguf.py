@@ -6,7 +6,7 @@ From a shell: ``python tiny_gguf.py FILE [--template TEXT] [--context N] [--kind
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gguf
@@ -29,6 +29,7 @@ def write_tiny_gguf(
     context: int = 256,
     kind: str = "llama",
     seed: int = 0,
+    change: Callable[[gguf.GGUFWriter], None] | None = None,
 ) -> Path:
     """Write a model of about 200 KB; the same arguments give the same bytes.
 
@@ -38,6 +39,7 @@ def write_tiny_gguf(
         context: Tokens that it claims to have been trained for.
         kind: ``llama``, or ``t5`` or ``bert``, which no decoder-only backend takes.
         seed: Of the weights.
+        change: Called with the writer once all is in it, to make the file wrong.
     """
     writer = gguf.GGUFWriter(str(path), kind)
     writer.add_name("tiny")
@@ -56,6 +58,8 @@ def write_tiny_gguf(
         norm = "norm" in name and name.endswith("weight")
         weights = np.ones(shape) if norm else random.normal(0, 0.3, shape)
         writer.add_tensor(name, weights.astype(np.float32))
+    if change is not None:
+        change(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

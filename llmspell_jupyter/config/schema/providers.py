@@ -17,6 +17,7 @@ from llmspell_jupyter.config.schema._fields import (
     whole,
 )
 from llmspell_jupyter.config.schema._secrets import SecretText
+from llmspell_jupyter.types import CacheType, DeviceName, DType
 
 ProviderType = Literal[
     "candle",
@@ -105,13 +106,15 @@ class ProviderSettings(Section):
     )
     # Models on this machine
     model_directory: str | None = place(
-        None, "Folder of this provider's models; None is the folder below Jupyter's data folder."
+        None, "Folder that is searched for this provider's models before the others.", acts=True
     )
-    device: Literal["auto", "cpu", "cuda", "metal"] = text("auto", "What computes.")
-    max_concurrent: int = whole(1, 1, 1024, "Answers that one model writes at a time.")
-    default_quantization: str = text("Q4_K_M", "Quantization of models whose name gives none.")
+    device: DeviceName = text("auto", "What computes.", acts=True)
+    max_concurrent: int = whole(1, 1, 1024, "Answers that one model writes at a time.", acts=True)
+    default_quantization: str = text(
+        "Q4_K_M", "Quantization of models whose name gives none.", acts=True
+    )
     cpu_threads: int = whole(
-        0, 0, 1024, "Threads of a model; 0 is one for each usable core.", acts=True
+        0, 0, 512, "Threads of a model; 0 is one for each usable core.", acts=True
     )
     context_size: int = whole(
         4096,
@@ -124,7 +127,16 @@ class ProviderSettings(Section):
     batch_size: int = whole(
         512, 1, 65_536, "Prompt tokens that are read at a time.", unit="tokens", acts=True
     )
-    use_flash_attention: bool = flag(True, "Compute attention the fast way where that is possible.")
+    use_flash_attention: bool = flag(
+        True, "Compute attention the fast way where that is possible.", acts=True
+    )
+    gpu_layers: int = whole(
+        -1, -1, 10_000, "Layers of a GGUF model that go to the GPU; -1 is all.", acts=True
+    )
+    cache_type: CacheType = text("f16", "How a GGUF model's context is held.", acts=True)
+    dtype: DType = text(
+        "auto", "How the weights of a safetensors model are held; auto suits the device.", acts=True
+    )
     # A server on this machine
     auto_start: bool = flag(True, "Start the provider's server when it does not run.")
     health_check_interval_seconds: int = whole(

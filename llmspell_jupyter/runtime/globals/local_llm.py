@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from llmspell_jupyter.errors import LLMSpellError, ModelNotFound, RequestError
+from llmspell_jupyter.errors import Interrupted, LLMSpellError, ModelNotFound, RequestError
 from llmspell_jupyter.models import spec, store
 from llmspell_jupyter.runtime.exports import ScriptGlobal, script
-from llmspell_jupyter.types import ModelInfo
+from llmspell_jupyter.runtime.host import Ask
+from llmspell_jupyter.runtime.local_models import LocalModels
+from llmspell_jupyter.types import Message, ModelInfo, Progress, Ready
 
 if TYPE_CHECKING:
     from llmspell_jupyter.runtime.runtime import Runtime
 
+_ROLES = ("system", "user", "assistant")
+
 
 class LocalLLM(ScriptGlobal):
-    """Lists and describes local models."""
+    """Lists, describes, loads and asks local models."""
 
     name = "LocalLLM"
 
     def __init__(self, runtime: Runtime):
         self._runtime = runtime
+        self._models = LocalModels(runtime)
 
     @script
     def status(self, backend: Any = None) -> dict[str, Any]:
@@ -57,7 +63,7 @@ class LocalLLM(ScriptGlobal):
                 "modified_at": model.modified_at,
                 "bundled": model.bundled,
             }
-            for model in self._runtime.engine.models()
+            for model in self._models.installed()
         ]
 
     @script
@@ -71,7 +77,7 @@ class LocalLLM(ScriptGlobal):
             raise RequestError("LocalLLM.info takes the name of a model.")
         wanted = spec.parse(spec.split_provider(model)[1])
         try:
-            found = store.choose(wanted, self._runtime.engine.models())
+            found = store.choose(wanted, self._models.installed())
         except ModelNotFound as error:
             # Scripts look for this text.
             message = f"Model '{wanted.id}' not found in any backend"
@@ -91,9 +97,65 @@ class LocalLLM(ScriptGlobal):
             "context_length": found.context_length,
         }
 
+    @script
+    def load(self, model: Any, on_progress: Any = None) -> Generator[Ask, Any, dict[str, Any]]:
+        """Get a model ready; its metadata: ``{model, device, device_reason, load_ms, ...}``.
+
+        ``on_progress({phase, percent?})`` is called meanwhile. Without a model it is the
+        profile's.
+        """
+        name = _name("load", model)
+        if isinstance(on_progress, str | int | float | bool | list | dict):
+            raise RequestError("LocalLLM.load takes a model and a function.")
+        ready: Ready | None = None
+        with self._models.loading(name) as parts:
+            for part in parts:
+                if isinstance(part, Ready):
+                    ready = part
+                elif isinstance(part, Progress) and on_progress is not None:
+                    percent = {} if part.percent is None else {"percent": part.percent}
+                    yield Ask(on_progress, ({"phase": str(part.phase), **percent},))
+        if ready is None:
+            raise Interrupted("The load was given up.")
+        return ready.metadata
+
+    @script
+    def unload(self, model: Any, options: Any = None) -> int:
+        """End the processes that hold a model, and give their memory back; how many there were.
+
+        A model that works stays and is an error, unless ``options`` is ``{force = true}``.
+        """
+        name = _name("unload", model)
+        if name is None or not isinstance(options, dict | None) or set(options or ()) - {"force"}:
+            raise RequestError(
+                "LocalLLM.unload takes the name of a model and a table with force.",
+                hint='Write: LocalLLM.unload("smollm2:135m", {force = true})',
+            )
+        return self._models.unload(name, force=bool((options or {}).get("force")))
+
+    @script
+    def count(self, said: Any, model: Any = None) -> int:
+        """Tokens of a text, or of a list of ``{role, content}`` as the model reads it.
+
+        Without a model it is the profile's.
+        """
+        return len(self._models.count(_said(said), _name("count", model)).ids)
+
+    @script
+    def embed(self, texts: Any, model: Any = None) -> Any:
+        """The vector of a text, or a list of vectors for a list of texts; each of length 1."""
+        wanted = [texts] if isinstance(texts, str) else texts
+        if not isinstance(wanted, list) or not all(isinstance(each, str) for each in wanted):
+            raise RequestError(
+                "LocalLLM.embed takes a text or a list of texts.",
+                hint='Write: LocalLLM.embed({"one text", "another"}, "all-minilm-l6-v2")',
+            )
+        vectors = self._models.embed(wanted, _name("embed", model)).vectors
+        return list(vectors[0]) if isinstance(texts, str) else [list(each) for each in vectors]
+
     def _candle_status(self) -> dict[str, Any]:
         try:
-            models = self._runtime.engine.models()
+            models = self._models.installed()
             status = self._runtime.engine.status() or {}
         except LLMSpellError as error:
             return {"ready": False, "models": 0, "error": error.message}
@@ -102,6 +164,28 @@ class LocalLLM(ScriptGlobal):
     def _is_loaded(self, model: ModelInfo) -> bool:
         workers = (self._runtime.engine.status() or {}).get("workers", [])
         return any(each["model"] == model.id and each["state"] == "ready" for each in workers)
+
+
+def _name(function: str, model: Any) -> str | None:
+    if model is not None and not isinstance(model, str):
+        raise RequestError(f"LocalLLM.{function} takes the name of a model.")
+    return model
+
+
+def _said(given: Any) -> str | list[Message]:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, list) and all(
+        isinstance(each, dict)
+        and each.get("role") in _ROLES
+        and isinstance(each.get("content"), str)
+        for each in given
+    ):
+        return [Message(each["role"], each["content"]) for each in given]
+    raise RequestError(
+        "LocalLLM.count takes a text, or a list of messages with role and content.",
+        hint='Write: LocalLLM.count({{role = "user", content = "Hello."}}, "smollm2:135m")',
+    )
 
 
 def _count(parameters: int | None) -> str | None:

@@ -1,110 +1,124 @@
-"""Loading a model with llama.cpp, and saying why when it cannot be loaded.
-
-The library is passed in as ``lib``, because only a backend imports it.
-"""
+"""Loading a model with llama.cpp, and saying why when it cannot be loaded."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
 import os
-import shlex
-import sys
-from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
+from llmspell_jupyter.engine.backend import LoadProgress
+from llmspell_jupyter.engine.backends._llama.devices import device_list
+from llmspell_jupyter.engine.backends._llama.library import NativeLog
+from llmspell_jupyter.engine.backends._llama.vocabulary import Vocabulary
 from llmspell_jupyter.engine.chat_template import ChatTemplate
-from llmspell_jupyter.engine.llama_native import Vocabulary
+from llmspell_jupyter.engine.device import Device
 from llmspell_jupyter.errors import BadModelFile
 from llmspell_jupyter.types import LoadOptions, ModelInfo
 
 _log = logging.getLogger(__name__)
 
-# As ggml.h numbers them, which is not what llama_cpp's comments say.
-_ERROR, _CONTINUED = 4, 5
 
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """Weights, and what has been decided about them.
 
-def install_line() -> str:
-    """Shell command that installs or rebuilds llama-cpp-python for the running interpreter.
-
-    The flags build for every processor of this kind: a build for the processor at hand can crash
-    in its first decode, and one without vision needs half the time.
-    """
-    python = shlex.quote(sys.executable or "python")
-    return (
-        'CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF" '
-        f'{python} -m pip install --force-reinstall --no-cache-dir "llama-cpp-python"'
-    )
-
-
-class NativeLog:
-    """Sends what llama.cpp logs to Python's logging and keeps the last errors.
-
-    llama.cpp has one log for the whole process; the object must live as long as the library.
+    Attributes:
+        lib: The library.
+        log: Its log.
+        handle: The native model.
+        vocabulary: Its vocabulary.
+        info: The model.
+        options: How it was to be loaded.
+        device: What computes.
+        context_size: Tokens of context of an answer.
+        trained_context: Tokens of context that the model was trained for.
+        threads: Threads for answering.
+        threads_batch: Threads for reading prompts.
     """
 
-    def __init__(self, lib: Any):
-        self._errors: deque[str] = deque(maxlen=5)
-        self._level = 0
-        self._line = ""
-        self._callback = lib.llama_log_callback(self._take)
-        lib.llama_log_set(self._callback, None)
+    lib: Any
+    log: NativeLog
+    handle: Any
+    vocabulary: Vocabulary
+    info: ModelInfo
+    options: LoadOptions
+    device: Device
+    context_size: int
+    trained_context: int
+    threads: int
+    threads_batch: int
 
-    def take_errors(self) -> str:
-        """The last errors since the last call, oldest first; may be empty."""
-        # Each line begins with the name of a C function; the last only says that it failed.
-        causes = [line.partition(": ")[2] or line for line in self._errors]
-        self._errors.clear()
-        return "; ".join(cause for cause in causes if cause != "failed to load model")
-
-    def _take(self, level: int, text: bytes | None, _: Any) -> None:
-        if level != _CONTINUED:
-            self._flush()
-            self._level = level
-        self._line += (text or b"").decode("utf-8", "replace")
-        if self._line.endswith("\n"):
-            self._flush()
-
-    def _flush(self) -> None:
-        line, self._line = self._line.strip(), ""
-        if not line:
-            return
-        if self._level == _ERROR:
-            self._errors.append(line)
-        _log.log(logging.WARNING if self._level == _ERROR else logging.DEBUG, "%s", line)
+    @property
+    def gpu_layers(self) -> int:
+        """Layers that are on a GPU, the output layer included."""
+        if self.device.name == "cpu":
+            return 0
+        layers: int = self.lib.llama_model_n_layer(self.handle) + 1
+        return layers if self.options.gpu_layers < 0 else min(self.options.gpu_layers, layers)
 
 
-def load_model(lib: Any, log: NativeLog, info: ModelInfo) -> Any:
+def load_model(
+    lib: Any,
+    log: NativeLog,
+    info: ModelInfo,
+    gpu_layers: int,
+    gpus: tuple[int, ...],
+    progress: LoadProgress,
+) -> Any:
     """Map a GGUF file; the handle is to be given back with ``llama_model_free``.
 
+    Args:
+        lib: The library.
+        log: Its log.
+        info: The model.
+        gpu_layers: Layers that go to a GPU; -1 means all.
+        gpus: Handles of the GPUs that may be used; none keeps everything on the CPU.
+        progress: Told how much is read.
+
     Raises:
-        BadModelFile: llama.cpp refuses the file, or it is no decoder-only language model.
+        BadModelFile: llama.cpp refuses the file, or it is neither a decoder-only language model
+            nor an embedding model.
     """
     if not info.path.is_file():
         raise _bad_file(info, "there is no such file")
     params = lib.llama_model_default_params()
-    params.n_gpu_layers = 0
-    log.take_errors()
+    devices = device_list(gpus)
+    params.devices = ctypes.cast(devices, ctypes.c_void_p)
+    params.n_gpu_layers = gpu_layers if gpus else 0
+
+    def on_progress(share: float, _: Any) -> bool:
+        progress(share)
+        return True
+
+    callback = lib.llama_progress_callback(on_progress)
+    params.progress_callback = callback
+    log.forget()
     handle = lib.llama_model_load_from_file(os.fsencode(info.path), params)
     if handle is None:
         raise _bad_file(info, log.take_errors() or "llama.cpp refuses it and does not say why")
-    if cause := _not_a_decoder(lib, handle):
+    if cause := _of_no_use(lib, handle):
         lib.llama_model_free(handle)
         raise not_a_language_model(info, cause)
     return handle
 
 
-def _not_a_decoder(lib: Any, handle: Any) -> str:
+def _of_no_use(lib: Any, handle: Any) -> str:
     architecture = metadata(lib, handle, "general.architecture")
     if lib.llama_model_has_encoder(handle) or not lib.llama_model_has_decoder(handle):
         return f"its architecture, {architecture}, reads with an encoder"
-    if metadata(lib, handle, f"{architecture}.attention.causal") == "false":
-        return f"its architecture, {architecture}, looks at a text as a whole, as embedders do"
     if lib.llama_model_is_diffusion(handle):
         return f"its architecture, {architecture}, writes by diffusion"
     if lib.llama_vocab_type(lib.llama_model_get_vocab(handle)) == lib.LLAMA_VOCAB_TYPE_NONE:
         return "it holds no vocabulary"
     return ""
+
+
+def only_embeds(lib: Any, handle: Any) -> bool:
+    """Whether the model looks at a text as a whole, as embedding models of the BERT family do."""
+    architecture = metadata(lib, handle, "general.architecture")
+    return metadata(lib, handle, f"{architecture}.attention.causal") == "false"
 
 
 def not_a_language_model(info: ModelInfo, cause: str) -> BadModelFile:

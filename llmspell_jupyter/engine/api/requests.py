@@ -1,0 +1,368 @@
+"""What a request may say. Fields that our types have are made from them, bounds included."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
+
+from llmspell_jupyter.engine import limits
+from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.types import (
+    EmbeddingRequest,
+    EngineRequest,
+    GenerationRequest,
+    LoadOptions,
+    LoadRequest,
+    Lookup,
+    Message,
+    Sampling,
+    TokenizeRequest,
+)
+
+_T = TypeVar("_T", bound=BaseModel)
+
+# How pydantic names the alternatives of a union.
+_KIND = re.compile(r"\[|^(constrained-)?str$")
+
+_MOST_ITEMS = 10_000
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _within(name: str) -> Any:
+    """The bounds of a field."""
+    least, most = limits.bounds(name) or (None, None)
+    return Field(ge=least, le=most)
+
+
+def _field(name: str, hint: Any) -> Any:
+    """The type of an optional JSON value for a field of a dataclass."""
+    if get_origin(hint) in (Union, UnionType):
+        hint = next(each for each in get_args(hint) if each is not NoneType)
+    if get_origin(hint) is tuple:
+        hint = Annotated[list[get_args(hint)[0]], Field(max_length=_MOST_ITEMS)]  # type: ignore[misc]
+    return (Annotated[hint, _within(name)] if limits.bounds(name) else hint) | None
+
+
+def _optional(cls: type[Any]) -> dict[str, Any]:
+    """The fields of a dataclass for ``create_model``; all may be left out or null."""
+    return {name: (_field(name, hint), None) for name, hint in get_type_hints(cls).items()}
+
+
+def _inside(name: str, cls: type[Any]) -> Any:
+    """A table with the fields of a dataclass, empty if it is left out."""
+    model = create_model(name, __base__=_Strict, **_optional(cls))
+    return (model, Field(default_factory=model))
+
+
+# Messages, formats and the other small tables
+
+
+class _TextPart(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class _Message(_Strict):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_TextPart]
+
+    def message(self) -> Message:
+        role = "system" if self.role == "developer" else self.role
+        if isinstance(self.content, str):
+            return Message(role, self.content)
+        return Message(role, "".join(part.text for part in self.content))
+
+
+_Messages = Annotated[list[_Message], Field(min_length=1, max_length=_MOST_ITEMS)]
+
+
+class _NamedSchema(_Strict):
+    name: str
+    schema_: dict[str, Any] = Field(alias="schema")
+    # Every schema holds strictly here.
+    strict: bool | None = None
+    description: str | None = None
+
+
+class _ResponseFormat(_Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _NamedSchema | None = None
+
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise _wrong("response_format.json_schema", "goes with type 'json_schema'")
+        if self.json_schema is not None:
+            return self.json_schema.schema_
+        return {"type": "object"} if self.type == "json_object" else None
+
+
+class _StreamOptions(_Strict):
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class _Ours(_Strict):
+    progress: bool = False
+
+    def load(self) -> dict[str, Any]:
+        """``options`` and ``lookup`` as fields of a request."""
+        given = self.model_dump(include={"options", "lookup"}, exclude_none=True)
+        lookup = Lookup(**_tuples(given["lookup"]))
+        return {"options": LoadOptions(**given["options"]), "lookup": lookup}
+
+
+class _OurWords(_Ours):
+    persona: str | None = None
+
+
+# Bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A checked request.
+
+    Attributes:
+        request: What to do.
+        stream: Answer as server-sent events.
+        usage: Add token counts to a stream.
+        progress: Add progress to a stream, which other clients would take for text.
+        base64: Write vectors as base64 of little-endian 32-bit floats.
+    """
+
+    request: EngineRequest
+    stream: bool = False
+    usage: bool = False
+    progress: bool = False
+    base64: bool = False
+
+
+class _Asked(_Strict):
+    """What all bodies have."""
+
+    model: str
+    stream: bool = False
+    # It labels a request and changes nothing in its answer.
+    user: str | None = None
+    llmspell: _Ours
+
+    def body(self) -> Body:
+        return Body(self.request(), self.stream, progress=self.llmspell.progress)
+
+    def request(self) -> EngineRequest:
+        raise NotImplementedError
+
+
+_Stop = Annotated[str, Field(min_length=1, max_length=1_000)]
+_Count = Annotated[int, _within("max_tokens")]
+_Logprobs = Annotated[int, _within("logprobs")]
+_Token = Annotated[str, Field(pattern=r"^\d{1,10}$")]
+# Minus infinity forbids a token; what is not a number compares with nothing.
+_Bias = Annotated[float, Field(lt=float("inf"))]
+
+
+class _Completion(_Asked):
+    stream_options: _StreamOptions | None = None
+    stop: _Stop | list[_Stop] | None = None
+    max_tokens: _Count | None = None
+    response_format: _ResponseFormat | None = None
+    grammar: str | None = None
+    # What the engine has not, said to be off.
+    n: Literal[1] | None = None
+    # These label a request, too.
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    llmspell: _OurWords
+
+    def body(self) -> Body:
+        usage = bool(self.stream_options and self.stream_options.include_usage)
+        return replace(super().body(), usage=usage)
+
+    def generation(self, **rest: Any) -> GenerationRequest:
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        request = GenerationRequest(
+            self.model,
+            stop=stop,
+            persona=self.llmspell.persona,
+            grammar=self.grammar,
+            json_schema=self.response_format.schema_of_answer() if self.response_format else None,
+            sampling=self.sampling(),
+            **self.llmspell.load(),
+            **rest,
+        )
+        most = self.max_tokens
+        return request if most is None else replace(request, max_tokens=most)
+
+    def sampling(self) -> Sampling:
+        given = self.model_dump(include=set(Sampling.__dataclass_fields__), exclude_none=True)
+        if "logit_bias" in given:
+            given["logit_bias"] = [
+                (int(token), bias) for token, bias in given["logit_bias"].items()
+            ]
+        return Sampling(**_tuples(given))
+
+
+class _Chat(_Completion):
+    messages: _Messages
+    max_completion_tokens: _Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: _Logprobs | None = None
+
+    def request(self) -> GenerationRequest:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise _wrong("top_logprobs", "goes with logprobs = true")
+        request = self.generation(
+            messages=tuple(each.message() for each in self.messages),
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+        )
+        most = self.max_completion_tokens
+        return request if most is None else replace(request, max_tokens=most)
+
+
+class _Text(_Completion):
+    prompt: str
+    logprobs: _Logprobs | None = None
+
+    def request(self) -> GenerationRequest:
+        return self.generation(prompt=self.prompt, logprobs=self.logprobs)
+
+
+def _texts(value: Any) -> Any:
+    if value == []:
+        raise PydanticCustomError("empty", "is an empty list")
+    if isinstance(value, list) and any(isinstance(each, int | list) for each in value):
+        raise PydanticCustomError("tokens", "holds token ids; this engine embeds text")
+    return value
+
+
+class _Embedding(_Asked):
+    input: Annotated[
+        str | Annotated[list[str], Field(max_length=_MOST_ITEMS)],
+        BeforeValidator(_texts),
+    ]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, _within("dimensions")] | None = None
+
+    def body(self) -> Body:
+        return replace(super().body(), base64=self.encoding_format == "base64")
+
+    def request(self) -> EmbeddingRequest:
+        texts = (self.input,) if isinstance(self.input, str) else tuple(self.input)
+        return EmbeddingRequest(self.model, texts, self.dimensions, **self.llmspell.load())
+
+
+class _Tokens(_Asked):
+    prompt: str | None = None
+    messages: _Messages | None = None
+
+    def request(self) -> TokenizeRequest:
+        if (self.prompt is None) == (self.messages is None):
+            raise _wrong("prompt", "either this or messages is needed, and not both")
+        messages = tuple(each.message() for each in self.messages) if self.messages else None
+        return TokenizeRequest(self.model, messages, self.prompt, **self.llmspell.load())
+
+
+class _Load(_Asked):
+    stream: bool = True
+
+    def body(self) -> Body:
+        return replace(super().body(), progress=True)
+
+    def request(self) -> LoadRequest:
+        return LoadRequest(self.model, **self.llmspell.load())
+
+
+class _Unload(_Asked):
+    force: bool = False
+
+    def request(self) -> LoadRequest:
+        return LoadRequest(self.model, **self.llmspell.load())
+
+
+def _whole(base: type[_T], ours: type[_Ours] = _Ours, **fields: Any) -> type[_T]:
+    """A body with ``llmspell`` and the fields that come from our types."""
+    extension = create_model(
+        "llmspell",
+        __base__=ours,
+        options=_inside("options", LoadOptions),
+        lookup=_inside("lookup", Lookup),
+    )
+    fields["llmspell"] = (extension, Field(default_factory=extension))
+    return create_model(base.__name__.strip("_"), __base__=base, **fields)
+
+
+_SAMPLING = _optional(Sampling) | {"logit_bias": (dict[_Token, _Bias] | None, None)}
+
+CHAT = _whole(_Chat, _OurWords, **_SAMPLING)
+TEXT = _whole(_Text, _OurWords, **_SAMPLING)
+EMBEDDINGS = _whole(_Embedding)
+TOKENS = _whole(_Tokens)
+LOAD = _whole(_Load)
+UNLOAD = _whole(_Unload)
+
+
+def read(value: Any, kind: type[_Asked]) -> Body:
+    """Check a request.
+
+    Args:
+        value: JSON value that came.
+        kind: ``CHAT``, ``TEXT``, ``EMBEDDINGS``, ``TOKENS`` or ``LOAD``.
+
+    Raises:
+        RequestError: A field is unknown, missing, of the wrong type or out of range.
+    """
+    return _valid(value, kind).body()
+
+
+def _tuples(given: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples of our dataclasses."""
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
+
+
+def read_unload(value: Any) -> tuple[LoadRequest, bool]:
+    """What to unload, and whether also while it works.
+
+    Raises:
+        RequestError: As ``read``.
+    """
+    asked = _valid(value, UNLOAD)
+    return asked.request(), asked.force
+
+
+def _valid(value: Any, kind: type[_T]) -> _T:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise _explain(error) from None
+    except RecursionError:
+        raise RequestError("The body is nested too deeply.") from None
+
+
+def _explain(error: ValidationError) -> RequestError:
+    # Where several kinds of value are allowed, the complaint that got furthest is about the kind
+    # that was meant; the names of the kinds stand between those of the fields.
+    worst = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
+    field = ".".join(str(part) for part in worst["loc"] if not _KIND.search(str(part)))
+    if not field:
+        return RequestError("The body is not a JSON object with a request.")
+    unknown = worst["type"] == "extra_forbidden"
+    return _wrong(field, "is not supported by this engine" if unknown else worst["msg"].lower())
+
+
+def _wrong(field: str, cause: str) -> RequestError:
+    return RequestError(f"{field[:200]}: {cause}.", data={"param": field[:200]})

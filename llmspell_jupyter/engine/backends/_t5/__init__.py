@@ -1,0 +1,1 @@
+"""What the backends for T5 share, whichever library computes."""
