@@ -399,3 +399,11 @@ def test_other_routes(echo: RunningEngine, method: str, path: str, status: int) 
 def test_nothing_of_all_this_stays(echo: RunningEngine) -> None:
     wait_for(lambda: not echo.jobs())
     assert echo.chat("still here").json()["choices"][0]["message"]["content"] == "still here"
+    assert echo.chat("still here").json()["choices"][0]["message"]["content"] == "still here"
+
+
+def test_a_name_with_a_line_end_stays_one_line() -> None:
+    with pytest.raises(RequestError) as caught:
+        requests.read(CHAT | {"llmspell": {"a\nb\x1b": None}}, requests.CHAT)
+    assert caught.value.message.startswith(r"llmspell.a\nb\x1b: ")
+    assert caught.value.data["param"] == r"llmspell.a\nb\x1b"

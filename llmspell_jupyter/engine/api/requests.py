@@ -365,4 +365,6 @@ def _explain(error: ValidationError) -> RequestError:
 
 
 def _wrong(field: str, cause: str) -> RequestError:
-    return RequestError(f"{field[:200]}: {cause}.", data={"param": field[:200]})
+    # A name may be anything that JSON can hold.
+    name = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in field[:200])
+    return RequestError(f"{name}: {cause}.", data={"param": name})
