@@ -146,7 +146,12 @@ def test_a_killed_worker_that_still_loads_is_not_called_a_bad_build(
         running.wait_for_job("loading")
         worker = wait_for(
             lambda: next(
-                (each for each in running.status()["workers"] if each["state"] == "loading"), None
+                (
+                    each
+                    for each in running.status()["workers"]
+                    if each["state"] == "loading" and each["pid"]
+                ),
+                None,
             )
         )
         os.kill(worker["pid"], signal.SIGKILL)
