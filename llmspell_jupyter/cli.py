@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from llmspell_jupyter.config import (
     environment,
     leaves,
     loading,
+    paths,
     profiles,
     texts,
     writing,
@@ -28,7 +30,7 @@ from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.messages import model_to_wire
-from llmspell_jupyter.engine.serve import Settings, serve
+from llmspell_jupyter.engine.serve import Settings, bounds, serve
 from llmspell_jupyter.errors import ConfigError, EngineUnavailable, LLMSpellError
 from llmspell_jupyter.providers import named
 from llmspell_jupyter.types import Ready
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from llmspell_jupyter.runtime.local_models import LocalModels
 
 _LOG_LINES = 100
+
+_SERVE_TCP = "Start one: jupyter llmspell engine serve --tcp"
 
 _T = TypeVar("_T")
 
@@ -178,7 +182,7 @@ def engine_serve(idle_timeout: float | None, tcp: bool) -> None:
             transport="tcp" if tcp else environment.transport(),
             idle_seconds=environment.idle_seconds() if idle_timeout is None else idle_timeout,
             owner=None,
-            queue_limit=environment.queue_limit(),
+            bounds=bounds(),
         )
         if not serve(settings):
             raise EngineUnavailable(
@@ -193,9 +197,34 @@ def engine_status(options: _Options) -> None:
     """Say whether the engine runs and what it does; exit status 1 when it does not run."""
     with _plain_errors():
         status = _with_client(EngineClient.status)
+        found = control.running()
+        if status is not None and found is not None:
+            where = {"address": found.address, "openai_base_url": found.openai_url}
+            status |= where | {"token_file": str(paths.connection_file())}
     options.say(_status_text(status), status or {"running": False})
     if status is None:
         sys.exit(1)
+
+
+@engine.command("env")
+@click.pass_obj
+def engine_env(options: _Options) -> None:
+    """Print lines for a shell with which OpenAI clients reach the engine. They hold its token.
+
+    Use: eval "$(jupyter llmspell engine env)"
+    """
+    with _plain_errors():
+        found = control.running()
+        if found is None:
+            raise EngineUnavailable("No engine is running.", hint=_SERVE_TCP)
+        if found.openai_url is None:
+            raise EngineUnavailable(
+                "The engine listens on a Unix socket, which OpenAI clients do not reach.",
+                hint=f"End it: jupyter llmspell engine stop. {_SERVE_TCP}",
+            )
+        facts = {"OPENAI_BASE_URL": found.openai_url, "OPENAI_API_KEY": found.token}
+        lines = (f"export {name}={shlex.quote(value)}" for name, value in facts.items())
+        options.say("\n".join(lines), facts)
 
 
 @engine.command("stop")
@@ -280,6 +309,11 @@ def _status_text(status: dict[str, Any] | None) -> str:
         f"Engine {status['version']}, process {status['pid']}, {status['transport']} socket, "
         f"started {started}"
     ]
+    if "address" in status:
+        lines += [
+            f"  listens at {status['openai_base_url'] or status['address']}",
+            f"  its token is in {status['token_file']}",
+        ]
     lines += [
         f"  {worker['model']}: {worker['state']} on {worker.get('device', '?')}, "
         f"process {worker['pid']}, {worker['waiting']} waiting"

@@ -19,9 +19,11 @@
     │   │   └── BackendOutdated              it is there, but too old to be safe
     │   ├── DeviceUnavailable                the device that was asked for is not there
     │   ├── EngineBusy                       the queue is full
+    │   ├── NotEnoughMemory (MemoryError)    a model does not fit; nothing was loaded
     │   ├── EngineUnavailable (ConnectionError)
     │   └── EngineDied (ConnectionError)     the engine went away while it worked
     │       └── WorkerDied                   only the process that held the model did
+    │           └── CrashLoop                so often that no further one is started
     ├── ScriptError                          a Lua script failed
     │   ├── Forbidden (PermissionError)      it reached for what scripts may not have
     │   ├── ScriptMemory (MemoryError)
@@ -169,6 +171,16 @@ class EngineBusy(EngineError):
     status = 503
 
 
+class NotEnoughMemory(EngineError, MemoryError):
+    """A model needs more memory than there is; nothing was loaded, and no model had to leave.
+
+    ``data`` holds ``need`` with its parts, ``free``, ``most``, ``short_by`` and ``loaded``; or
+    ``cause``, when a library gave the load up.
+    """
+
+    status = 507
+
+
 class EngineUnavailable(EngineError, ConnectionError):
     """No engine runs and none could be started."""
 
@@ -181,6 +193,15 @@ class EngineDied(EngineError, ConnectionError):
 
 class WorkerDied(EngineDied):
     """The process that held the model ended; the engine itself is well."""
+
+
+class CrashLoop(WorkerDied):
+    """The processes of a model died one after the other; no further one is started.
+
+    ``data`` holds ``deaths``, ``last`` (the error of the last one) and ``tried_again_in_seconds``.
+    """
+
+    status = 503
 
 
 class ScriptError(LLMSpellError):

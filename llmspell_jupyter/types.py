@@ -159,7 +159,9 @@ class LoadOptions:
         cpu_threads: Threads for reading prompts; 0 means one for each usable core. Answering
             uses one fewer when there are several, because llama.cpp slows down to a tenth
             when a thread of it has to wait for a core.
-        max_concurrent: Answers that are written at a time.
+        max_concurrent: Answers that are written at a time. A GGUF model's share one context,
+            1,024 tokens longer for each beyond the first, at most twice ``context_size``; who
+            does not fit waits.
         device: What computes.
         dtype: How the weights of a safetensors model are held.
         gpu_layers: Layers of a GGUF model that go to the GPU; -1 means all.
@@ -170,7 +172,7 @@ class LoadOptions:
     context_size: int = 4096
     batch_size: int = 512
     cpu_threads: int = 0
-    max_concurrent: int = 1
+    max_concurrent: int = 8
     device: DeviceName = "auto"
     dtype: DType = "auto"
     gpu_layers: int = -1

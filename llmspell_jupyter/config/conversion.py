@@ -29,14 +29,18 @@ def converted(leaf: Leaf, text: str) -> Any:
         words = {_plain(each): each for each in get_args(leaf.annotation)}
         return words.get(_plain(text), text)
     if kind is tuple:
-        separator = os.pathsep if leaf.separator == "PATH" else leaf.separator
-        return [part.strip() for part in text.split(separator) if part.strip()]
+        return [part.strip() for part in text.split(_separator(leaf)) if part.strip()]
     if kind is dict:
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
         if any(not sign for _, sign, _ in pairs):
             raise ValueError
         return {name.strip(): value.strip() for name, _, value in pairs}
     return text
+
+
+def written(leaf: Leaf, value: Any) -> str:
+    """The text of a number, a text or a list for a variable; ``converted`` is the inverse."""
+    return _separator(leaf).join(value) if isinstance(value, list | tuple) else str(value)
 
 
 def parts(variable: str, text: str) -> Iterator[tuple[str, str]]:
@@ -74,6 +78,10 @@ def address(text: str) -> str:
     if not sign and ":" not in host.rpartition("]")[2]:
         host += ":11434"
     return f"{scheme or 'http'}://{host}{slash}{path}".rstrip("/")
+
+
+def _separator(leaf: Leaf) -> str:
+    return os.pathsep if leaf.separator == "PATH" else leaf.separator
 
 
 def _plain(word: str) -> str:

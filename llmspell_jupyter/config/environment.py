@@ -15,7 +15,16 @@ from llmspell_jupyter.config.schema import SecretText
 from llmspell_jupyter.config.schema.providers import ProviderType
 
 # What an engine that this process starts is told; it has no profile of its own.
-_ENGINE_KEYS = ("engine.idle_seconds", "engine.transport", "engine.queue_limit", "models.path")
+_ENGINE_KEYS = (
+    "engine.idle_seconds",
+    "engine.transport",
+    "engine.queue_limit",
+    "engine.client_queue_limit",
+    "engine.memory_limit_bytes",
+    "engine.model_ttl_seconds",
+    "models.path",
+    "models.pinned",
+)
 # Looking for the nearest name takes some milliseconds.
 _MOST_NOTICES = 5
 
@@ -75,6 +84,26 @@ def queue_limit() -> int:
     return int(_now("engine.queue_limit"))
 
 
+def client_queue_limit() -> int:
+    """``LLMSPELL_ENGINE_CLIENT_QUEUE_LIMIT``: those of one client that may wait. Default 32."""
+    return int(_now("engine.client_queue_limit"))
+
+
+def memory_limit_bytes() -> int:
+    """``LLMSPELL_ENGINE_MEMORY_LIMIT_BYTES``: most for all models; 0, the default, is all."""
+    return int(_now("engine.memory_limit_bytes"))
+
+
+def model_ttl_seconds() -> float:
+    """``LLMSPELL_ENGINE_MODEL_TTL_SECONDS``: 0 or more; 0 keeps models. Default 900."""
+    return float(_now("engine.model_ttl_seconds"))
+
+
+def pinned() -> tuple[str, ...]:
+    """``LLMSPELL_MODELS_PINNED``: models that stay once loaded, separated by commas."""
+    return tuple(_now("models.pinned"))
+
+
 def model_path() -> tuple[Path, ...]:
     """``LLMSPELL_MODEL_PATH``: folders to search for models first, separated like ``PATH``."""
     return tuple(redaction.resolve_path(each) for each in _now("models.path"))
@@ -97,10 +126,9 @@ def use(values: Mapping[str, Given]) -> None:
     for key in _ENGINE_KEYS:
         given = values.get(key)
         if given is not None and given.origin.layer not in ("environment", "default"):
-            value = given.value
-            _for_engine[variables.name(key)] = (
-                os.pathsep.join(value) if isinstance(value, list | tuple) else str(value)
-            )
+            leaf = leaves.find(key)
+            assert leaf is not None, key
+            _for_engine[variables.name(key)] = conversion.written(leaf, given.value)
 
 
 def for_engine() -> dict[str, str]:

@@ -9,6 +9,9 @@ from jupyter_core.paths import jupyter_config_path, jupyter_data_dir, jupyter_ru
 
 from llmspell_jupyter.config import environment
 
+#: Mode of files that no other user may open: a lock that others can open is one they can hold.
+PRIVATE = 0o600
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

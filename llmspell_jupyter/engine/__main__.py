@@ -7,7 +7,7 @@ import logging
 import sys
 
 from llmspell_jupyter.config import environment
-from llmspell_jupyter.engine.serve import Settings, serve
+from llmspell_jupyter.engine.serve import Settings, bounds, serve
 from llmspell_jupyter.errors import ConfigError
 
 # An engine that was told to stop takes about a second for its open streams, and holds its lock.
@@ -27,7 +27,7 @@ def main() -> None:
             transport=environment.transport(),
             idle_seconds=environment.idle_seconds(),
             owner=arguments.owner,
-            queue_limit=environment.queue_limit(),
+            bounds=bounds(),
         )
     except ConfigError as error:
         # Whoever started it shows the last lines of what it wrote.

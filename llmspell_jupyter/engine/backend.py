@@ -20,11 +20,12 @@ from llmspell_jupyter.types import (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """``done`` of ``total`` prompt tokens have been read."""
+    """``done`` of ``total`` prompt tokens have been read, ``cached`` of them earlier."""
 
     request_id: str
     done: int
     total: int
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,10 @@ class Backend(ABC):
                 the model has no chat template.
             ContextOverflow: The prompt does not fit.
         """
+
+    def counts(self) -> Mapping[str, int]:
+        """Totals since the load for the engine's status, such as ``decode_calls``."""
+        return {}
 
     @property
     @abstractmethod

@@ -45,6 +45,11 @@ class Connection:
         """Base URL; over a Unix socket the host is a name without meaning."""
         return f"http://{self.address if self.transport == 'tcp' else 'engine'}"
 
+    @property
+    def openai_url(self) -> str | None:
+        """Base URL for OpenAI clients; None over a Unix socket, which they do not reach."""
+        return f"{self.url}/v1" if self.transport == "tcp" else None
+
     def process(self) -> psutil.Process | None:
         """The engine's process if it runs still."""
         try:

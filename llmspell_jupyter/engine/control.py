@@ -20,7 +20,7 @@ def stop(client: EngineClient) -> int | None:
     Returns:
         The process that has ended; None when none ran.
     """
-    found = connections.read(paths.connection_file())
+    found = running()
     process = found.process() if found else None
     if found is None or process is None:
         return None
@@ -33,6 +33,12 @@ def stop(client: EngineClient) -> int | None:
         _gone(found)
     connections.withdraw(paths.connection_file(), found)
     return found.pid
+
+
+def running() -> Connection | None:
+    """Where this user's engine listens, and its token; None when none runs."""
+    found = connections.read(paths.connection_file())
+    return found if found is not None and found.process() is not None else None
 
 
 def log_tail(lines: int = 100) -> str:

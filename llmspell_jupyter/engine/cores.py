@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
+
+from llmspell_jupyter.engine import cgroups
 
 
 def usable_cores() -> int:
@@ -40,15 +42,8 @@ def read_quotas(root: Path = Path("/")) -> list[float]:
     Args:
         root: Folder below which ``proc`` and ``sys`` lie.
     """
-    try:
-        membership = (root / "proc/self/cgroup").read_text()
-    except OSError:
-        return []
-    return [
-        quota
-        for folder in _folders(root / "sys/fs/cgroup", membership)
-        if (quota := _quota(folder)) is not None
-    ]
+    quotas = (_quota(folder) for folder in cgroups.folders("cpu", root))
+    return [quota for quota in quotas if quota is not None]
 
 
 def parse_quota(quota: str, period: str) -> float | None:
@@ -58,27 +53,6 @@ def parse_quota(quota: str, period: str) -> float | None:
     except (ValueError, ZeroDivisionError):
         return None  # "max"
     return cores if cores > 0 else None  # -1 means no limit in v1
-
-
-def _folders(mount: Path, membership: str) -> Iterator[Path]:
-    """The groups of the process and all groups around them.
-
-    Inside a container the named path often does not exist because the container's own group is
-    mounted as the root, which is why the root is always among them.
-    """
-    for line in membership.splitlines():
-        _, colon, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if colon and not controllers:
-            base = mount
-        elif "cpu" in controllers.split(","):
-            base = mount / controllers if (mount / controllers).is_dir() else mount / "cpu"
-        else:
-            continue
-        group = PurePosixPath(path.lstrip("/"))
-        for part in (group, *group.parents):
-            if ".." not in part.parts:
-                yield base / part
 
 
 def _quota(folder: Path) -> float | None:

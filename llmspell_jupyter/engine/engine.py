@@ -13,9 +13,13 @@ from typing import Any
 
 from llmspell_jupyter.engine import constraints, dispatch
 from llmspell_jupyter.engine.backend import Embedded, Finished, Reading, Token, Tokenized
+from llmspell_jupyter.engine.charges import Charges
+from llmspell_jupyter.engine.fairness import ServiceClass
 from llmspell_jupyter.engine.jobs import Job, JobKind, Jobs
+from llmspell_jupyter.engine.metrics import Asked, Metrics
+from llmspell_jupyter.engine.post import Bounds, Post
 from llmspell_jupyter.engine.queue import Ticket
-from llmspell_jupyter.engine.supervisor import Post, Supervisor
+from llmspell_jupyter.engine.supervisor import Supervisor
 from llmspell_jupyter.engine.worker_process import WorkerProcess
 from llmspell_jupyter.errors import EngineBusy
 from llmspell_jupyter.models import store
@@ -45,26 +49,37 @@ _KINDS: dict[type[EngineRequest], JobKind] = {
     LoadRequest: "load",
 }
 
+_USUAL = Bounds()
+
 
 class Engine:
     """Serves models. Use from one event loop.
 
     Args:
-        queue_limit: Requests that may wait for one model.
+        bounds: What it grants.
     """
 
-    def __init__(self, queue_limit: int = 64):
+    def __init__(self, bounds: Bounds = _USUAL):
         self.jobs = Jobs()
-        self.supervisor = Supervisor(queue_limit)
+        self.supervisor = Supervisor(bounds)
+        self.metrics = Metrics()
 
     def models(self, lookup: Lookup) -> list[ModelInfo]:
         """Models on this machine."""
         return store.installed(lookup=lookup)
 
-    async def answer(
-        self, request: EngineRequest, client: str
+    def answer(
+        self,
+        request: EngineRequest,
+        client: str,
+        service: ServiceClass = ServiceClass.INTERACTIVE,
     ) -> AsyncGenerator[Progress | Chunk | Result, None]:
         """Answer a request. Closing the iterator cancels it at once.
+
+        Args:
+            request: What to answer.
+            client: Who asks; all its requests share what one client gets.
+            service: How much it waits for the answer.
 
         Yields:
             Progress while it waits, chunks as they come, last the result.
@@ -72,19 +87,33 @@ class Engine:
         Raises:
             LLMSpellError: Before the first yield when the request is refused, later when it fails.
         """
+        asked = Asked(_KINDS[type(request)])
+        return self.metrics.measured(asked, self._respond(request, client, service, asked))
+
+    async def _respond(
+        self, request: EngineRequest, client: str, service: ServiceClass, asked: Asked
+    ) -> AsyncGenerator[Progress | Chunk | Result, None]:
         if isinstance(request, GenerationRequest):
             await asyncio.to_thread(constraints.check, request)
         model = await asyncio.to_thread(store.resolve, request.model, request.lookup)
+        asked.model = model.id
         choice = await asyncio.to_thread(dispatch.choose, model, request)
+        asked.backend = choice.backend
         post = self.supervisor.post(model, choice.backend, _effective(request.options, model))
         kind = _KINDS[type(request)]
-        with self.jobs.run(kind, model.id, client) as job, _place(post, request) as ticket:
+        with (
+            self.jobs.run(kind, model.id, client) as job,
+            post.use(),
+            _place(post, request, client, service) as ticket,
+        ):
             async for ahead in ticket.wait():
                 job.ahead = ahead
                 yield Progress(Phase.QUEUED, ahead)
             loaded = 0.0
             if not post.is_loaded:
                 job.phase = Phase.LOADING
+                if isinstance(request, LoadRequest):
+                    self.supervisor.forgive(model)
                 async with aclosing(post.load()) as load:
                     async for done in load:
                         yield Progress(Phase.LOADING, done, 1000)
@@ -92,7 +121,7 @@ class Engine:
             facts: dict[str, Any] = {"load_ms": round(loaded)}
             if choice.reason:
                 facts["engine_backend_reason"] = choice.reason
-            async with aclosing(_answer(post, request, job)) as answer:
+            async with aclosing(_answer(post, request, job, Charges(ticket))) as answer:
                 async for each in answer:
                     if isinstance(each, Progress | Chunk):
                         yield each
@@ -146,14 +175,14 @@ def worker_of(post: Post) -> WorkerProcess:
     return post.worker
 
 
-def _place(post: Post, request: EngineRequest) -> Ticket:
+def _place(post: Post, request: EngineRequest, client: str, service: ServiceClass) -> Ticket:
     """A place in the queue; what takes no time on a loaded model does not wait."""
     quick = isinstance(request, LoadRequest | TokenizeRequest) and post.is_loaded
-    return post.queue.pass_by() if quick else post.queue.join()
+    return post.queue.pass_by() if quick else post.queue.join(client, service)
 
 
 async def _answer(
-    post: Post, request: EngineRequest, job: Job
+    post: Post, request: EngineRequest, job: Job, charges: Charges
 ) -> AsyncGenerator[Progress | Chunk | Result, None]:
     worker = worker_of(post)
     note = worker.facts.get("device_warning", "")
@@ -166,6 +195,7 @@ async def _answer(
     chunks: list[Chunk] = []
     async with aclosing(worker.answer(job.id, request)) as events:
         async for event in events:
+            charges.note(event)
             if isinstance(event, Reading):
                 yield Progress(Phase.READING, event.done, event.total)
             elif isinstance(event, Token):

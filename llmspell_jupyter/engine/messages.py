@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from llmspell_jupyter.engine.backend import (
     Embedded,
@@ -53,8 +53,43 @@ def request_to_wire(request: ModelRequest) -> dict[str, Any]:
 
 
 def request_from_wire(wire: dict[str, Any]) -> ModelRequest:
-    """A request as ``request_to_wire`` wrote it."""
+    """A request as ``request_to_wire`` wrote it.
+
+    Raises:
+        KeyError: There is no such kind of request.
+        TypeError: A field is missing or of another type.
+    """
     return cast("ModelRequest", _read(_REQUESTS[wire["request"]], wire))
+
+
+def loading_from_wire(wire: dict[str, Any]) -> int:
+    """Thousandths of a load that are done.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    done: int = _of(int, wire["loading"])
+    return done
+
+
+def facts_from_wire(wire: dict[str, Any]) -> dict[str, Any]:
+    """What a backend says of itself.
+
+    Raises:
+        TypeError: It is no table.
+    """
+    facts: dict[str, Any] = _of(dict, wire["loaded"])
+    return facts
+
+
+def counts_from_wire(wire: dict[str, Any]) -> dict[str, int]:
+    """Totals of a backend.
+
+    Raises:
+        TypeError: They are no table of numbers.
+    """
+    counts: dict[str, Any] = _of(dict, wire["counts"])
+    return {name: _of(int, count) for name, count in counts.items()}
 
 
 def event_to_wire(event: Event) -> dict[str, Any]:
@@ -78,7 +113,12 @@ def _finite(number: float) -> float:
 
 
 def event_from_wire(wire: dict[str, Any]) -> Event:
-    """An event as ``event_to_wire`` wrote it."""
+    """An event as ``event_to_wire`` wrote it.
+
+    Raises:
+        KeyError: There is no such kind of event.
+        TypeError: A field is missing or of another type.
+    """
     if wire["event"] == "Failed":
         return Failed(wire["request_id"], from_wire(wire["error"]))
     return cast("Event", _read(_EVENTS[wire["event"]], wire))
@@ -101,21 +141,39 @@ _HINTS = {
 _EVENTS = {each.__name__: each for each in (Reading, Token, Finished, Embedded, Tokenized)}
 
 
-def _read(cls: type[Any], wire: dict[str, Any]) -> Any:
+def _read(cls: type[Any], wire: Any) -> Any:
     """An instance of a dataclass from what ``asdict`` and JSON made of it."""
     hints = _HINTS[cls]
-    return cls(**{key: _value(hints[key], each) for key, each in wire.items() if key in hints})
+    given = _of(dict, wire).items()
+    return cls(**{key: _value(hints[key], each) for key, each in given if key in hints})
 
 
 def _value(kind: Any, value: Any) -> Any:
     """A JSON value as the type that a field declares: tuples and nested dataclasses come back."""
-    if value is None:
-        return None
     if get_origin(kind) in (Union, UnionType):
+        if value is None:
+            return None
         kind = next(each for each in get_args(kind) if each is not NoneType)
+    if is_dataclass(kind):
+        return _read(cast("type[Any]", kind), value)
     if get_origin(kind) is tuple:
-        inner = get_args(kind)
+        parts, inner = _of((list, tuple), value), get_args(kind)
         if inner[-1] is Ellipsis:
-            return tuple(_value(inner[0], each) for each in value)
-        return tuple(_value(each, part) for each, part in zip(inner, value, strict=True))
-    return _read(cast("type[Any]", kind), value) if is_dataclass(kind) else value
+            inner = inner[:1] * len(parts)
+        if len(inner) != len(parts):
+            raise TypeError(f"{value!r:.80} is not of {len(inner)} parts")
+        return tuple(map(_value, inner, parts))
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise TypeError(f"{value!r:.80} is none of {get_args(kind)}")
+        return value
+    if kind is float and isinstance(value, int):
+        kind = int
+    return _of(get_origin(kind) or kind, value)
+
+
+def _of(kind: Any, value: Any) -> Any:
+    """The value, which has to be of this type; a boolean is no number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r:.80} is not of type {kind}")
+    return value

@@ -26,6 +26,8 @@ class Sequence:
         logprobs: Alternatives to report for each token; None reports nothing.
         id: Its place in the context; -1 while it waits for one.
         position: Tokens of it that are in the context.
+        cached: Tokens of the prompt that were there before it was read.
+        batched_steps: Steps in which tokens of others were computed with its own.
         last: Token that was sampled last and is decoded next.
         tokens: Tokens of the answer so far.
         prompt_seconds: Time spent on reading the prompt.
@@ -46,6 +48,8 @@ class Sequence:
     logprobs: int | None = None
     id: int = -1
     position: int = 0
+    cached: int = 0
+    batched_steps: int = 0
     last: int = -1
     tokens: int = 0
     prompt_seconds: float = 0.0
@@ -58,6 +62,11 @@ class Sequence:
     def answering(self) -> bool:
         """True once the prompt is read."""
         return self.draws > 0
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt that are still to be read."""
+        return len(self.prompt) - self.position
 
     @property
     def reserved(self) -> int:
@@ -80,13 +89,29 @@ class Sequence:
         return {
             "prompt_tokens": len(self.prompt),
             "completion_tokens": self.tokens,
-            "cached_tokens": 0,
+            "cached_tokens": self.cached,
             "seed": self.seed,
             "time_to_first_token_ms": first,
             "prompt_ms": self.prompt_seconds * 1000,
             "tokens_per_second": (self.draws - 1) / seconds if seconds > 0 else None,
             **self.notes,
         }
+
+
+class DecodeCalls:
+    """Counts the decoding of a backend."""
+
+    def __init__(self) -> None:
+        self._counts = {"decode_calls": 0, "batched_decode_calls": 0}
+
+    def note(self, requests: int) -> None:
+        """Note one call that computed tokens of so many requests."""
+        self._counts["decode_calls"] += 1
+        self._counts["batched_decode_calls"] += requests > 1
+
+    def to_wire(self) -> dict[str, int]:
+        """The totals as JSON values: of all calls, and of those for two requests or more."""
+        return dict(self._counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,14 @@ import filelock
 import psutil
 import uvicorn
 
-from llmspell_jupyter.config import paths
+from llmspell_jupyter.config import environment, paths
 from llmspell_jupyter.engine import connection as connections
 from llmspell_jupyter.engine import versions
 from llmspell_jupyter.engine.connection import Connection
 from llmspell_jupyter.engine.engine import Engine
 from llmspell_jupyter.engine.guard import Guard
 from llmspell_jupyter.engine.lifetime import Lifetime
+from llmspell_jupyter.engine.post import Bounds
 from llmspell_jupyter.engine.service import application
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ _log = logging.getLogger(__name__)
 _LONGEST_SOCKET_PATH = 100
 
 _LOOK_SECONDS = 1.0
+
+# Connections that may wait to be accepted.
+_BACKLOG = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,28 @@ class Settings:
         transport: ``unix`` or ``tcp``.
         idle_seconds: End after so long without a request; 0 never does.
         owner: Process to end with; None for an engine that was started by hand.
-        queue_limit: Requests that may wait for one model.
+        bounds: What it grants.
     """
 
     transport: Literal["unix", "tcp"]
     idle_seconds: float
     owner: int | None
-    queue_limit: int
+    bounds: Bounds
+
+
+def bounds() -> Bounds:
+    """What the environment says that an engine grants.
+
+    Raises:
+        ConfigError: A variable is wrong.
+    """
+    return Bounds(
+        queue_limit=environment.queue_limit(),
+        client_queue_limit=environment.client_queue_limit(),
+        memory_limit_bytes=environment.memory_limit_bytes(),
+        model_ttl_seconds=environment.model_ttl_seconds(),
+        pinned=environment.pinned(),
+    )
 
 
 def serve(settings: Settings, *, patience: float = 0) -> bool:
@@ -67,7 +86,7 @@ def serve(settings: Settings, *, patience: float = 0) -> bool:
         False if this user's engine runs already; nothing was done then.
     """
     try:
-        with filelock.FileLock(paths.engine_lock(), timeout=patience):
+        with filelock.FileLock(paths.engine_lock(), timeout=patience, mode=paths.PRIVATE):
             _clear_stale_sockets()
             asyncio.run(_serve(settings))
     except filelock.Timeout:
@@ -80,7 +99,7 @@ async def _serve(settings: Settings) -> None:
     # before would then end the process without its cleanup.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    engine = Engine(settings.queue_limit)
+    engine = Engine(settings.bounds)
     with _listen(settings.transport) as (listener, address):
         about = Connection(
             transport=settings.transport,
@@ -124,6 +143,7 @@ async def _serve(settings: Settings) -> None:
         tasks = [
             asyncio.create_task(lifetime.watch()),
             asyncio.create_task(_stay_published(about)),
+            asyncio.create_task(engine.supervisor.tidy()),
         ]
         _log.info("Engine %s listens at %s", about.version, address)
         try:
@@ -157,7 +177,11 @@ def _public(about: Connection) -> dict[str, object]:
 @contextmanager
 def _listen(transport: Literal["unix", "tcp"]) -> Iterator[tuple[socket.socket, str]]:
     if transport == "tcp":
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        # asyncio sends small answers at once where a socket names its protocol, which those of
+        # socket.create_server do not; elsewhere each waits 40 ms for the one before to be noted.
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(_BACKLOG)
             yield listener, f"127.0.0.1:{listener.getsockname()[1]}"
         return
     folder = _socket_folder()
@@ -166,7 +190,7 @@ def _listen(transport: Literal["unix", "tcp"]) -> Iterator[tuple[socket.socket, 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(path))
             path.chmod(0o600)
-            listener.listen(128)
+            listener.listen(_BACKLOG)
             yield listener, str(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 ``POST /v1/chat/completions``, ``/v1/completions``, ``/v1/embeddings``, ``/v1/tokenize``,
 ``/api/load``, ``/api/unload``, ``/api/jobs/ID/cancel`` and ``/api/shutdown``; ``GET /v1/models``,
-``/api/models`` and ``/api/status``. A stream is cancelled by closing it.
+``/v1/models/ID``, ``/api/models``, ``/api/status`` and ``/metrics``. A stream is cancelled by
+closing it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from functools import partial
 from typing import Any, ClassVar
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from llmspell_jupyter.engine import messages
+from llmspell_jupyter.engine import messages, prometheus
 from llmspell_jupyter.engine.api import answers, requests
 from llmspell_jupyter.engine.engine import Engine
+from llmspell_jupyter.engine.fairness import ServiceClass
 from llmspell_jupyter.errors import SEE_LOGS, EngineError, LLMSpellError, RequestError
+from llmspell_jupyter.models import store
 from llmspell_jupyter.types import Chunk, Lookup, Progress, Result
 
 _log = logging.getLogger(__name__)
@@ -58,11 +62,17 @@ def application(engine: Engine, *, about: dict[str, Any], stop: Callable[[], Non
             Route("/api/unload", service.unload, methods=["POST"]),
             Route("/api/jobs/{job}/cancel", service.cancel_job, methods=["POST"]),
             Route("/v1/models", service.openai_models),
+            Route("/v1/models/{model:path}", service.openai_model),
             Route("/api/models", service.models),
             Route("/api/status", service.status),
+            Route("/metrics", service.metrics),
             Route("/api/shutdown", service.shutdown, methods=["POST"]),
         ],
-        exception_handlers={LLMSpellError: _answer_error, Exception: _answer_surprise},
+        exception_handlers={
+            LLMSpellError: _answer_error,
+            HTTPException: _answer_unknown,
+            Exception: _answer_surprise,
+        },
     )
 
 
@@ -75,6 +85,11 @@ class _Service:
     async def status(self, request: Request) -> Response:
         return JSONResponse(self._about | self._engine.status())
 
+    async def metrics(self, request: Request) -> Response:
+        status = self._about | self._engine.status()
+        text = self._engine.metrics.text(status)
+        return Response(text, headers={"Content-Type": prometheus.CONTENT_TYPE})
+
     async def models(self, request: Request) -> Response:
         lookup = Lookup(folders=tuple(request.query_params.getlist("folder")))
         models = await asyncio.to_thread(self._engine.models, lookup)
@@ -83,6 +98,10 @@ class _Service:
     async def openai_models(self, request: Request) -> Response:
         models = await asyncio.to_thread(self._engine.models, Lookup())
         return JSONResponse(answers.model_list(models))
+
+    async def openai_model(self, request: Request) -> Response:
+        model = await asyncio.to_thread(store.resolve, request.path_params["model"])
+        return JSONResponse(answers.model_entry(model))
 
     async def shutdown(self, request: Request) -> Response:
         self._stop()
@@ -98,7 +117,7 @@ class _Service:
     async def ask(self, endpoint: answers.Endpoint, request: Request) -> Response:
         body = requests.read(await _json(request), endpoint.body)
         form = endpoint.form(body)
-        answer = _Answer(self._engine.answer(body.request, _client(request)))
+        answer = _Answer(self._engine.answer(body.request, _client(request), _class(request)))
         watch = asyncio.create_task(_disconnected(request))
         watch.add_done_callback(answer.cancel_unless_cancelled)
         try:
@@ -224,9 +243,30 @@ def _client(request: Request) -> str:
     return name[:100].encode("unicode_escape").decode()
 
 
+def _class(request: Request) -> ServiceClass:
+    name = request.headers.get("x-llmspell-class", ServiceClass.INTERACTIVE)
+    try:
+        return ServiceClass(name)
+    except ValueError:
+        allowed = [str(each) for each in ServiceClass]
+        shown = name[:100].encode("unicode_escape").decode()
+        raise RequestError(
+            f"The header X-LLMSpell-Class is {shown!r}; it can be {' or '.join(allowed)}.",
+            hint=f"Send X-LLMSpell-Class: {allowed[0]}, or leave the header out.",
+            data={"field": "X-LLMSpell-Class", "allowed": allowed},
+        ) from None
+
+
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LLMSpellError)
     return JSONResponse(answers.error_body(error), status_code=error.status)
+
+
+async def _answer_unknown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"This engine has no {request.method} {request.url.path}."
+    body = {"error": {"message": message, "type": "NotFound", "param": None, "code": None}}
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
 
 async def _answer_surprise(request: Request, error: Exception) -> Response:

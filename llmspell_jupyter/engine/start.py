@@ -95,7 +95,7 @@ async def _start() -> Connection:
     log = paths.engine_log()
     with contextlib.suppress(FileNotFoundError):
         log.replace(log.with_suffix(".log.1"))
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, paths.PRIVATE)
     try:
         # Not asyncio's: the engine outlives this loop, and nobody here reads from it.
         process = subprocess.Popen(  # noqa: ASYNC220
@@ -140,7 +140,7 @@ def _last_words(log: Path) -> str:
 @asynccontextmanager
 async def _lock(path: Path) -> AsyncIterator[None]:
     """Hold a file lock without blocking the event loop or outliving a cancelled wait."""
-    lock = filelock.FileLock(path)
+    lock = filelock.FileLock(path, mode=paths.PRIVATE)
     while True:
         try:
             lock.acquire(timeout=0)

@@ -6,8 +6,8 @@ ends when its input does, so that it never outlives the engine.
 
 Messages in:  ``{"do": "load", "backend", "model", "options"}``, ``{"do": "start", "request_id",
 "request"}``, ``{"do": "cancel", "request_id"}``.
-Messages out: ``{"loading": thousandths}``, ``{"loaded": facts}`` or ``{"failed": error}``, and
-events.
+Messages out: ``{"loading": thousandths}``, ``{"loaded": facts}`` or ``{"failed": error}``,
+``{"counts": totals}``, and events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from llmspell_jupyter.engine import dispatch, frames, messages
@@ -87,6 +88,10 @@ class _Inbox:
             return None
 
 
+# While requests run, their totals go out this often; and whenever one ends.
+_COUNTS_SECONDS = 1.0
+
+
 class _Worker:
     """Owns the model; every method runs on the main thread."""
 
@@ -95,6 +100,8 @@ class _Worker:
         self._answers = answers
         self._model: Backend | None = None
         self._running: set[str] = set()
+        self._counts: Mapping[str, int] = {}
+        self._counted_at = 0.0
 
     def run(self) -> None:
         while True:
@@ -103,7 +110,9 @@ class _Worker:
                 self._obey(command)
                 idle = False
             if self._model is not None and self._model.active:
-                for event in self._model.step():
+                events = self._model.step()
+                self._report_counts(ended=any(isinstance(each, LAST) for each in events))
+                for event in events:
                     self._report(event)
 
     def _obey(self, command: dict[str, Any]) -> None:
@@ -132,18 +141,28 @@ class _Worker:
             self._send({"loaded": self._model.describe()})
 
     def _start(self, command: dict[str, Any]) -> None:
-        request_id: str = command["request_id"]
-        request = messages.request_from_wire(command["request"])
+        request_id = str(command["request_id"])
         if self._model is None:
             return
         self._running.add(request_id)
         try:
+            request = messages.request_from_wire(command["request"])
             self._model.start(request_id, request, lambda: self._inbox.cancelled(request_id))
         except LLMSpellError as error:
             self._report(Failed(request_id, error))
         except Exception as error:
             _log.exception("Request %s could not start", request_id)
             self._report(Failed(request_id, _unexpected(error)))
+
+    def _report_counts(self, *, ended: bool) -> None:
+        if self._model is None or not (
+            ended or time.monotonic() - self._counted_at >= _COUNTS_SECONDS
+        ):
+            return
+        self._counted_at = time.monotonic()
+        if (counts := self._model.counts()) != self._counts:
+            self._counts = counts
+            self._send({"counts": dict(counts)})
 
     def _report(self, event: Event) -> None:
         if isinstance(event, LAST):

@@ -11,13 +11,20 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from llmspell_jupyter.engine import dispatch, frames, messages
-from llmspell_jupyter.engine.backend import LAST, Event, Failed, Token
-from llmspell_jupyter.errors import BadModelFile, EngineError, WorkerDied, from_wire
+from llmspell_jupyter.engine import dispatch, frames, messages, shortage
+from llmspell_jupyter.engine.backend import LAST, Embedded, Event, Failed, Finished, Token
+from llmspell_jupyter.errors import (
+    BadModelFile,
+    EngineError,
+    LLMSpellError,
+    NotEnoughMemory,
+    WorkerDied,
+    from_wire,
+)
 from llmspell_jupyter.types import LoadOptions, ModelInfo, ModelRequest
 
 _log = logging.getLogger(__name__)
@@ -41,6 +48,7 @@ class WorkerProcess:
         model: The model it holds.
         options: How it was loaded.
         facts: What the backend says of itself, once loaded.
+        counts: Totals of the backend, such as ``decode_calls``.
         load_ms: Time from start of the process to the loaded model, in milliseconds.
         state: ``loading``, ``ready`` or ``dead``.
         answered: Requests whose answer began.
@@ -49,13 +57,21 @@ class WorkerProcess:
         model: The model to load.
         backend: Name of the backend that runs it.
         options: How to load it.
+        ended: Called when it has ended, with why if that came by itself.
     """
 
-    def __init__(self, model: ModelInfo, backend: str, options: LoadOptions):
+    def __init__(
+        self,
+        model: ModelInfo,
+        backend: str,
+        options: LoadOptions,
+        ended: Callable[[WorkerProcess, LLMSpellError | None], None] = lambda *_: None,
+    ):
         self.model = model
         self.options = options
         self._backend = backend
         self.facts: dict[str, Any] = {}
+        self.counts: dict[str, int] = {}
         self.load_ms = 0.0
         self.state: Literal["loading", "ready", "dead"] = "loading"
         self.answered = 0
@@ -63,6 +79,8 @@ class WorkerProcess:
         self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loaded.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._abandoned = False
+        self._stopping = False
+        self._ended = ended
         self._loading = 0
         self._moved = asyncio.Event()
         self._requests: dict[str, asyncio.Queue[Event]] = {}
@@ -176,6 +194,7 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """End the process and wait for it; its memory is free afterwards."""
+        self._stopping = True
         if self._starting is not None:
             await self._starting
         if self._process is None:
@@ -214,31 +233,32 @@ class WorkerProcess:
         # The log may be held open by a grandchild; the last lines are there long before.
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(log, 1)
-        obituary = self._obituary()
-        if not self._loaded.done():
-            self._loaded.set_exception(self._verdict() or obituary)
+        loading = not self._loaded.done()
+        death = (self._verdict() if loading else None) or self._obituary()
+        self._ended(self, None if self._stopping or self._abandoned else death)
+        if loading:
+            self._loaded.set_exception(death)
         for request_id, events in self._requests.items():
-            events.put_nowait(Failed(request_id, obituary))
+            events.put_nowait(Failed(request_id, death))
 
     async def _receive(self, started: float) -> None:
         assert self._process is not None and self._process.stdout is not None
         while (message := await frames.receive(self._process.stdout)) is not None:
             if "loading" in message:
-                self._loading = message["loading"]
+                self._loading = messages.loading_from_wire(message)
                 self._moved.set()
+            elif "counts" in message:
+                self.counts = messages.counts_from_wire(message)
             elif "failed" in message:
                 self._loaded.set_exception(from_wire(message["failed"]))
             elif "loaded" in message:
-                self.facts = message["loaded"]
+                self.facts = messages.facts_from_wire(message)
                 self.load_ms = (time.monotonic() - started) * 1000
                 self.state = "ready"
                 self._loaded.set_result(None)
             else:
                 event = messages.event_from_wire(message)
-                if isinstance(event, Token):
-                    self.answered += event.tokens <= 1
-                elif isinstance(event, LAST) and not isinstance(event, Failed):
-                    self.answered += 1
+                self.answered += _is_answer(event)
                 if waiting := self._requests.get(event.request_id):
                     waiting.put_nowait(event)
 
@@ -253,14 +273,14 @@ class WorkerProcess:
                 self._tail.append(text)
                 _log.info("worker %s: %s", self._process.pid, text)
 
-    def _verdict(self) -> BadModelFile | None:
-        """What a death while loading says of the file; None if nothing."""
+    def _verdict(self) -> BadModelFile | NotEnoughMemory | None:
+        """What a death while loading says of the model; None if nothing."""
         code = self._process.returncode if self._process else None
         if _signal_name(code) != "SIGABRT":
             return None
         cause = next((line for line in reversed(_words(self._tail)) if _FATAL not in line), "")
         cause = re.sub(r"^\S*/", "", cause)  # Where the library was built says nothing here.
-        return BadModelFile(
+        return shortage.of_library(self.model, cause) or BadModelFile(
             f"{self.model.path} cannot be loaded: its backend gave up on it"
             + (f": {cause}" if cause else "."),
             hint="Fetch or copy the file again; %model_list shows the models that can be used.",
@@ -271,6 +291,15 @@ class WorkerProcess:
         code = self._process.returncode if self._process else None
         tail = list(self._tail)
         return died(self.model, self._backend, code, answered=self.answered, tail=tail)
+
+
+def _is_answer(event: Event) -> bool:
+    """Whether the model has shown with it that it computes."""
+    if isinstance(event, Token):
+        return event.tokens <= 1
+    if isinstance(event, Finished):
+        return event.reason != "cancelled"
+    return isinstance(event, Embedded)
 
 
 def died(
@@ -291,7 +320,8 @@ def died(
     how += f" with status {code}" if code and not name else ""
     message = f"The process that held {model.id} {how}"
     repair = dispatch.backend(backend).repair_line()
-    if name in _MISFITS and not answered and repair:
+    misfit = bool(name in _MISFITS and not answered and repair)
+    if misfit:
         message += " before its first token; its native library does not fit this processor."
         hint = f"Rebuild it; type in a terminal: {repair}"
     else:
@@ -300,7 +330,7 @@ def died(
     if words := _words(tail)[-_SHOWN_LINES:]:
         message += "\nIts last words:\n" + "\n".join(f"  {line}" for line in words)
     data = {"model": model.id, "exit_status": code, "signal": name, "log": list(tail)}
-    return WorkerDied(message, hint=hint, data=data)
+    return WorkerDied(message, hint=hint, data=data | {"repair": repair if misfit else None})
 
 
 def _words(tail: Iterable[str]) -> list[str]:

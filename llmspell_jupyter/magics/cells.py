@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from llmspell_jupyter.config import texts
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.errors import Interrupted, RequestError
-from llmspell_jupyter.magics import live, reports, values
+from llmspell_jupyter.magics import live, reports, stats, values
 from llmspell_jupyter.magics.errors import Sources, shown_plainly
 from llmspell_jupyter.magics.live import LiveLine
 from llmspell_jupyter.magics.settings import LLMSpell
@@ -109,6 +109,16 @@ class Cells:
     def status(self) -> str:
         """Profile, engine, workers and jobs."""
         return reports.status(self.runtime)
+
+    def stats(self) -> Any:
+        """The calls of this notebook, as a DataFrame where pandas is installed."""
+        return stats.table(self.runtime.calls.rows())
+
+    def clear_stats(self) -> str:
+        """Forget the calls of this notebook."""
+        count = len(self.runtime.calls)
+        self.runtime.calls.clear()
+        return f"{count} {'call is' if count == 1 else 'calls are'} forgotten."
 
     def load_model(self, name: str | None) -> str:
         """Get a model ready, with a live line; Ctrl-C gives the load up.

@@ -129,6 +129,23 @@ class LLMSpellMagics(Magics):
             print(cells.status())
 
     @magic_arguments()
+    @argument("--clear", action="store_true", help="forget the calls so far")
+    @line_magic
+    def llmspell_stats(self, line: str) -> Any:
+        """The calls that this notebook made: when, which model, tokens, times, errors.
+
+        A DataFrame where pandas is installed, else a list that shows itself as a table. The last
+        10,000 calls are kept; %llmspell_reset does not forget them.
+        """
+        arguments = parse_argstring(self.llmspell_stats, line)
+        cells = self.cells
+        with shown_plainly():
+            if arguments.clear:
+                print(cells.clear_stats())
+                return None
+            return cells.stats()
+
+    @magic_arguments()
     @argument("action", nargs="?", choices=("status", "stop", "logs"), help="default: status")
     @line_magic
     def llmspell_engine(self, line: str) -> None:

@@ -11,6 +11,7 @@ from llmspell_jupyter.runtime.runtime import Runtime, Switch
 from llmspell_jupyter.types import ModelInfo, Ready
 
 _SHOWN_CHANGES = 12
+_SHOWN_CALLS = 50
 
 
 def profile(runtime: Runtime) -> str:
@@ -93,15 +94,34 @@ def status(runtime: Runtime) -> str:
     if workers:
         lines.append(
             _table(
-                [("MODEL", "STATE", "DEVICE", "PROCESS", "WAITING", "WHY"), *map(_worker, workers)]
+                [
+                    ("MODEL", "STATE", "DEVICE", "MEMORY", "PROCESS", "WAITING", "LEAVES", "WHY"),
+                    *map(_worker, workers),
+                ]
             )
         )
     if engine["jobs"]:
         lines += [
             "",
-            _table([("JOB", "FOR", "PHASE", "TOKENS", "SECONDS"), *map(_job, engine["jobs"])]),
+            _table(
+                [
+                    ("JOB", "FOR", "PHASE", "PLACE", "TOKENS", "TOKENS/S", "SECONDS"),
+                    *map(_job, engine["jobs"]),
+                ]
+            ),
         ]
     return "\n".join(lines)
+
+
+def calls(rows: Sequence[dict[str, Any]]) -> str:
+    """The last calls of models as a table."""
+    if not rows:
+        return "No model has been called from this notebook yet."
+    heads: tuple[str, ...] = ("TIME", "MODEL", "BACKEND", "DEVICE", "PROMPT", "CACHED", "WRITTEN")
+    heads += ("FIRST MS", "TOKENS/S", "LOAD MS", "SECONDS", "END")
+    shown = _table([heads, *map(_call, rows[-_SHOWN_CALLS:])])
+    earlier = len(rows) - _SHOWN_CALLS
+    return shown + (f"\n({earlier} earlier ones are not shown.)" if earlier > 0 else "")
 
 
 def size(count: int) -> str:
@@ -115,13 +135,39 @@ def size(count: int) -> str:
 
 
 def _worker(worker: dict[str, Any]) -> tuple[str, ...]:
-    columns = ("model", "state", "device", "pid", "waiting")
-    facts = tuple(str(worker.get(column, "-")) for column in columns)
-    return (*facts, worker.get("device_warning") or worker.get("device_reason", ""))
+    memory = worker.get("rss_bytes")
+    why = worker.get("device_warning") or worker.get("device_reason", "")
+    return (
+        *(str(worker.get(column, "-")) for column in ("model", "state", "device")),
+        "-" if memory is None else size(memory),
+        *(str(worker.get(column, "-")) for column in ("pid", "waiting")),
+        _leaves(worker),
+        "; ".join(each for each in (why, worker.get("memory_note")) if each),
+    )
+
+
+def _leaves(worker: dict[str, Any]) -> str:
+    """When a model leaves memory if nobody uses it."""
+    if worker.get("pinned"):
+        return "never"
+    seconds = worker.get("leaves_in_seconds")
+    if seconds is None:
+        return "-"
+    return f"in {seconds:.0f} s" if seconds < 90 else f"in {seconds / 60:.0f} min"
+
+
+def _call(row: dict[str, Any]) -> tuple[str, ...]:
+    names = ("model", "engine_backend", "device", "prompt_tokens", "cached_tokens")
+    numbers = ("completion_tokens", "time_to_first_token_ms", "tokens_per_second", "load_ms")
+    cells = ["-" if row[name] is None else str(row[name]) for name in (*names, *numbers)]
+    end = row["error"] or row["finish_reason"] or "-"
+    return (f"{row['time']:%H:%M:%S}", *cells, f"{row['seconds']:.1f}", end)
 
 
 def _job(job: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(job[column]) for column in ("model", "client", "phase", "tokens", "seconds"))
+    names = ("model", "client", "phase", "ahead", "tokens", "tokens_per_second", "seconds")
+    shown = job | {"ahead": job["ahead"] or None}
+    return tuple("-" if shown[name] is None else str(shown[name]) for name in names)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

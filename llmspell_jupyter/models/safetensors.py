@@ -151,9 +151,9 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> tuple[TensorInfo, 
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise bad_file(path, f"tensor {name[:80]!r} has the unknown dtype {str(dtype)[:40]!r}")
     if not _counts(shape) or len(shape) > _MOST_DIMENSIONS:
-        raise bad_file(path, f"tensor {name[:80]!r} has the shape {str(shape)[:80]}")
+        raise bad_file(path, f"tensor {name[:80]!r} has the shape {shape!r:.80}")
     if not _counts(offsets) or len(offsets) != 2:
-        raise bad_file(path, f"tensor {name[:80]!r} has the offsets {str(offsets)[:80]}")
+        raise bad_file(path, f"tensor {name[:80]!r} has the offsets {offsets!r:.80}")
     begin, end = offsets
     tensor = TensorInfo(dtype, tuple(shape), path, start + begin)
     if (end - begin) * 8 != tensor.size * _BITS[dtype]:

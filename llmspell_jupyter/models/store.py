@@ -108,6 +108,16 @@ def _own(lookup: Lookup) -> list[Path]:
     return [Path(folder).expanduser() for folder in lookup.folders]
 
 
+def is_named(name: str, model: ModelInfo) -> bool:
+    """Whether a model spec or a path stands for this model."""
+    if spec.is_path(name):
+        return Path(name.strip()).expanduser() == model.path
+    try:
+        return _fits(model, spec.parse(name))
+    except InvalidModelSpec:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a model is: a GGUF file or a folder."""

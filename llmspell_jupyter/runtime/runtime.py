@@ -19,6 +19,7 @@ from llmspell_jupyter.engine.client import EngineClient, Part
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.providers import Provider, configured, not_configured
 from llmspell_jupyter.runtime import exports, globals
+from llmspell_jupyter.runtime.calls import Calls
 from llmspell_jupyter.runtime.lua import Execution, LuaSession, Printed
 from llmspell_jupyter.types import Chunk, Progress
 
@@ -71,6 +72,7 @@ class Runtime:
         engine: The user's engine.
         providers: Its providers by name.
         agents: The notebook's agents.
+        calls: What it asked of models; a reset keeps them.
         globals: Script globals by name.
         show: Called with each ``AnswerPart`` of answers that Python asked for, on the asking
             thread; those that a script asked for are events of its execution. Outside a notebook
@@ -80,6 +82,7 @@ class Runtime:
     def __init__(self, engine: EngineClient | None = None):
         self.engine = engine or EngineClient()
         self.agents = Agents()
+        self.calls = Calls()
         self.providers: dict[str, Provider] = {}
         self.globals = globals.instances(self)
         self.show: Callable[[AnswerPart], None] = _log_notes
@@ -259,11 +262,12 @@ class Runtime:
                 yield part
 
         try:
-            if lua is None:
-                yield parts()
-            else:
-                with lua.on_stop(work.cancel):
-                    yield parts()
+            with self.calls.kept(model, parts()) as kept:
+                if lua is None:
+                    yield kept
+                else:
+                    with lua.on_stop(work.cancel):
+                        yield kept
         finally:
             work.cancel()
             show(AnswerPart(number, model, None))

@@ -178,7 +178,11 @@ PROOFS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "engine.idle_seconds": _engine("engine.idle_seconds", "12.5", lambda: environment.idle_seconds(), 12.5),
     "engine.transport": _engine("engine.transport", '"tcp"', lambda: environment.transport(), "tcp"),
     "engine.queue_limit": _engine("engine.queue_limit", "5", lambda: environment.queue_limit(), 5),
+    "engine.client_queue_limit": _engine("engine.client_queue_limit", "6", lambda: environment.client_queue_limit(), 6),
+    "engine.memory_limit_bytes": _engine("engine.memory_limit_bytes", "7_000_000", lambda: environment.memory_limit_bytes(), 7_000_000),
+    "engine.model_ttl_seconds": _engine("engine.model_ttl_seconds", "1.5", lambda: environment.model_ttl_seconds(), 1.5),
     "models.path": _engine("models.path", '["/m/a", "/m/b"]', lambda: [str(each) for each in paths.model_folders()[:2]], ["/m/a", "/m/b"]),
+    "models.pinned": _engine("models.pinned", '["smollm2:135m", "echo"]', lambda: environment.pinned(), ("smollm2:135m", "echo")),
     "notebook.render": _render,
 }  # fmt: skip
 

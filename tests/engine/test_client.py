@@ -79,7 +79,12 @@ def chat(text: str) -> GenerationRequest:
 def endless() -> GenerationRequest:
     sampling = Sampling(temperature=0, repeat_penalty=1)
     return GenerationRequest(
-        SMOLLM2, prompt=str(ENDLESS["prompt"]), max_tokens=4000, sampling=sampling
+        SMOLLM2,
+        prompt=str(ENDLESS["prompt"]),
+        max_tokens=4000,
+        sampling=sampling,
+        # A second request waits.
+        options=LoadOptions(max_concurrent=1),
     )
 
 

@@ -19,6 +19,7 @@ from tests.support.engines import (
     ECHO,
     ENDLESS,
     LONG,
+    SINGLY,
     SMOLLM2,
     RunningEngine,
     attach,
@@ -92,13 +93,18 @@ def test_the_log_of_a_crashed_worker_comes_along(running: RunningEngine) -> None
 
 
 def test_who_waits_behind_a_killed_worker_is_answered(running: RunningEngine) -> None:
-    waiting = SHORT | {"llmspell": {"progress": True}}
-    with running.answering() as first, running.stream("/v1/completions", waiting) as second:
+    waiting = SHORT | {"llmspell": {"progress": True} | SINGLY}
+    with (
+        running.answering(llmspell=SINGLY) as first,
+        running.stream("/v1/completions", waiting) as second,
+    ):
         assert next(second)["llmspell"]["progress"]["phase"] == "queued"
         worker_of(running, SMOLLM2).kill()
         assert last_error(first)["type"] == "WorkerDied"
         *_, usage, end = second
         assert end == "[DONE]" and usage["llmspell"]["metadata"]["completion_tokens"] == 2
+    # The other tests look at the model's only worker.
+    running.http.post("/api/unload", json={"model": SMOLLM2})
 
 
 def test_a_worker_that_is_killed_while_idle_is_replaced(running: RunningEngine) -> None:

@@ -30,6 +30,8 @@ ROUTES = [
     ("GET", "/api/status"),
     ("GET", "/api/models"),
     ("GET", "/v1/models"),
+    ("GET", "/v1/models/echo"),
+    ("GET", "/metrics"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
     ("POST", "/api/shutdown"),
@@ -172,13 +174,22 @@ def test_only_the_user_can_read_the_files() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no modes")
-def test_the_log_that_a_notebook_starts_is_private(tmp_path: Path) -> None:
-    with runtime_folder() as environment:
-        code = "from llmspell_jupyter.engine.client import EngineClient; EngineClient().status(start_engine=True)"
-        process = python(environment | {"JPY_PARENT_PID": str(os.getpid())}, "-c", code)
-        assert process.communicate(timeout=PATIENCE) and process.returncode == 0
-        log = Path(environment["JUPYTER_RUNTIME_DIR"], "llmspell-engine.log")
-        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+def test_all_that_a_notebook_and_its_engine_make_is_private() -> None:
+    """Where others may look into the folder, and the user hides nothing by default."""
+    with runtime_folder(JPY_PARENT_PID=str(os.getpid())) as environment:
+        code = "import os; os.umask(0)\n"
+        code += "from llmspell_jupyter.engine.client import EngineClient\n"
+        code += "EngineClient().status(start_engine=True)"
+        process = python(environment, "-c", code)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+        runtime = Path(environment["JUPYTER_RUNTIME_DIR"])
+        found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in runtime.rglob("*")}
+        assert {"llmspell-engine.json", "llmspell-engine.log", "engine.sock"} <= found.keys()
+        assert [name for name in found if name.endswith(".lock")]
+        # A lock that others can open is a lock that others can hold.
+        assert {name: mode for name, mode in found.items() if mode & 0o077} == {}
+        assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
 
 
 STRANGER = """
@@ -200,6 +211,7 @@ def connect():
 print(json.dumps({
     "list": attempt(lambda: os.listdir(os.path.dirname(file))),
     "read": attempt(lambda: open(file).read()),
+    "lock": attempt(lambda: open(file.replace(".json", ".lock")).read()),
     "look": attempt(lambda: os.listdir(os.path.dirname(address))),
     "connect": attempt(connect),
 }))
@@ -207,7 +219,9 @@ print(json.dumps({
 
 
 @pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to be another user"
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="only root can be another user; test_all_that_a_notebook_and_its_engine_make_is_private "
+    "holds the modes that refuse one",
 )
 def test_another_user_of_this_machine_is_refused() -> None:
     # Even where the runtime folder itself can be looked into.
@@ -233,7 +247,7 @@ def test_another_user_of_this_machine_is_refused() -> None:
             assert set(as_user(0).values()) == {"done"}
             refused = as_user(65534)
             assert refused.pop("list") == "done"
-            assert refused == dict.fromkeys(("read", "look", "connect"), "PermissionError")
+            assert refused == dict.fromkeys(("read", "lock", "look", "connect"), "PermissionError")
 
 
 def test_a_websocket_gets_nowhere(tcp: RunningEngine) -> None:

@@ -19,6 +19,7 @@ from tests.support.engines import (
     ENDLESS,
     LONG,
     PATIENCE,
+    SINGLY,
     SMOLLM2,
     RunningEngine,
     engine,
@@ -114,8 +115,8 @@ def test_a_client_that_is_killed(running: RunningEngine, when: str) -> None:
 
 
 def test_one_that_waits_and_goes_makes_room(running: RunningEngine) -> None:
-    waiting = ENDLESS | {"max_tokens": 1, "llmspell": {"progress": True}}
-    with running.answering():
+    waiting = ENDLESS | {"max_tokens": 1, "llmspell": {"progress": True} | SINGLY}
+    with running.answering(llmspell=SINGLY):
         with running.stream("/v1/completions", waiting) as stream:
             assert next(stream)["llmspell"]["progress"]["phase"] == "queued"
             assert len(running.jobs()) == 2

@@ -9,13 +9,14 @@ import signal
 import socket
 import stat
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from llmspell_jupyter.engine import connection as connections
-from llmspell_jupyter.engine import start
+from llmspell_jupyter.engine import serve, start
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.connection import PROTOCOL, Connection
 from llmspell_jupyter.errors import EngineUnavailable
@@ -23,6 +24,7 @@ from llmspell_jupyter.types import Completion, GenerationRequest
 from tests.support.engines import (
     ECHO,
     PATIENCE,
+    RunningEngine,
     attach,
     connection_file,
     engine,
@@ -96,12 +98,74 @@ def test_ten_processes_start_one_engine_after_a_killed_one() -> None:
         rush(environment)
 
 
-@pytest.mark.stress
-@pytest.mark.timeout(600)
-def test_ten_processes_start_one_engine_again_and_again() -> None:
-    for _ in range(20):
-        with runtime_folder() as environment:
-            rush(environment)
+STARTER = """
+import sys
+from llmspell_jupyter.engine.client import EngineClient
+client = EngineClient()
+for line in sys.stdin:
+    try:
+        print(client.status(start_engine=True)["pid"], flush=True)
+    except Exception as error:
+        print(repr(error), flush=True)
+"""
+
+
+def _ends(last: RunningEngine) -> None:
+    last.process.terminate()
+
+
+def _is_killed(last: RunningEngine) -> None:
+    last.process.kill()
+
+
+def _is_killed_and_its_file_lost(last: RunningEngine) -> None:
+    last.process.kill()
+    connection_file(last.environment).unlink()
+
+
+def _is_killed_and_its_file_damaged(last: RunningEngine) -> None:
+    last.process.kill()
+    connection_file(last.environment).write_bytes(b'{"transport": "unix", "address"')
+
+
+def _is_killed_and_its_number_taken(last: RunningEngine) -> None:
+    last.process.kill()
+    connections.write(connection_file(last.environment), replace(last.connection, pid=os.getpid()))
+
+
+LEFT_BEHIND = (
+    _ends,
+    _is_killed,
+    _is_killed_and_its_file_lost,
+    _is_killed_and_its_file_damaged,
+    _is_killed_and_its_number_taken,
+)
+
+
+def test_ten_processes_start_one_engine_twenty_times() -> None:
+    """Over what each engine left of itself when it ended."""
+    with ExitStack() as stack:
+        environment = stack.enter_context(runtime_folder(JPY_PARENT_PID=str(os.getpid())))
+        starters = [
+            stack.enter_context(python(environment, "-c", STARTER, stdin=-1, bufsize=1))
+            for _ in range(10)
+        ]
+        for starter in starters:
+            stack.callback(starter.kill)
+        seen: set[str] = set()
+        for number in range(20):
+            for starter in starters:
+                assert starter.stdin is not None
+                starter.stdin.write("go\n")
+            told = {starter.stdout.readline().strip() for starter in starters if starter.stdout}
+            assert len(told) == 1 and told.isdisjoint(seen), told
+            seen |= told
+            assert [str(process.pid) for process in engines_of(environment)] == list(told)
+            last = attach(environment)
+            assert last is not None
+            last.http.close()
+            LEFT_BEHIND[number % len(LEFT_BEHIND)](last)
+            assert gone_within([last.process], PATIENCE)
 
 
 def ask() -> str:
@@ -284,6 +348,28 @@ def test_an_engine_that_cannot_start_says_why() -> None:
             "  ConfigError: LLMSPELL_ENGINE_IDLE_SECONDS: "
         )
         assert caught.value.data["exit_status"] == 1
+
+
+def test_over_tcp_small_answers_are_sent_at_once() -> None:
+    async def run() -> int:
+        accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+        async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await accepted.put(writer)
+
+        with serve._listen("tcp") as (listener, address):
+            async with await asyncio.start_server(note, sock=listener):
+                host, _, port = address.rpartition(":")
+                _, client = await asyncio.open_connection(host, int(port))
+                server = await accepted.get()
+                found = server.get_extra_info("socket")
+                option = int(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                for writer in (client, server):
+                    writer.close()
+                    await writer.wait_closed()
+                return option
+
+    assert asyncio.run(run()) != 0
 
 
 def test_a_connection_file_that_is_tidied_away_comes_back() -> None:

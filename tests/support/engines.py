@@ -37,6 +37,9 @@ ENDLESS = {
     "repeat_penalty": 1,
 }
 
+#: Of a request's own fields: one answer at a time, so that a second request waits.
+SINGLY = {"options": {"max_concurrent": 1}}
+
 #: Takes many seconds to read.
 LONG = {"model": SMOLLM2, "prompt": "The sea is deep and blue. " * 500, "max_tokens": 5}
 

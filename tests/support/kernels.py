@@ -75,10 +75,24 @@ class Notebook:
 
         The ``seconds`` of the output count from ``then`` if it was called.
         """
+        return self.finish(self.begin(source), until=until, then=then)
+
+    def begin(self, source: str) -> str:
+        """Start a cell; ``finish`` takes what this returns."""
+        request: str = self.client.execute(source)
+        return request
+
+    def finish(
+        self,
+        request: str,
+        *,
+        until: Callable[[Output], bool] | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> Output:
+        """What a cell puts out until it ends; the arguments are those of ``run``."""
         output = Output()
         waiting = until is not None
         started = time.monotonic()
-        request = self.client.execute(source)
         while True:
             message = self.client.get_iopub_msg(timeout=CELL_SECONDS)
             if message["parent_header"].get("msg_id") != request:

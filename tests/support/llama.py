@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmspell_jupyter.engine.backend import Event, Failed, Finished, Reading
+from llmspell_jupyter.engine.backend import Event, Failed, Finished, Reading, Token
 from llmspell_jupyter.engine.backends.llama_cpp import BACKEND, LlamaCpp
 from llmspell_jupyter.types import (
     EmbeddingRequest,
@@ -87,3 +87,26 @@ def collect(backend: LlamaCpp, events: Iterable[Any] = ()) -> dict[str, list[Any
 def vectors(backend: LlamaCpp, *texts: str, **rest: Any) -> np.ndarray:
     events = events_of(backend, EmbeddingRequest("a-model", texts, **rest))
     return np.array([np.frombuffer(base64.b64decode(each), "<f4") for each in events[-1].vectors])
+
+
+def steps(events: Iterable[Any]) -> list[tuple[bytes, float]]:
+    """Each token of an answer with two log-probabilities, and how far these lie apart."""
+    logprobs = [event.logprob for event in events if isinstance(event, Token)]
+    return [(bytes(one.bytes), one.top[0].logprob - one.top[1].logprob) for one in logprobs]
+
+
+def agrees(events: Iterable[Any], alone: Iterable[Any]) -> int:
+    """Check that a greedy answer is the lone one up to its first close choice; tokens compared.
+
+    A choice is close when the two best logits of the lone answer differ by less than 0.5. Those
+    of the same text computed in batches of other shapes differed by up to 0.4 (4-bit weights,
+    AVX2): numbers are rounded to 8 bits between the layers, and a sum that comes out a little
+    different can be rounded the other way.
+    """
+    compared = 0
+    for (token, _), (expected, margin) in zip(steps(events), steps(alone), strict=False):
+        if margin < 0.5:
+            break
+        assert token == expected, f"token {compared}: {token!r} instead of {expected!r}"
+        compared += 1
+    return compared

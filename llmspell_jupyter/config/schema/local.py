@@ -29,6 +29,30 @@ class LocalEngineSettings(Section):
     queue_limit: int = whole(
         64, 1, 1_000_000, "Requests that may wait for one model.", unit="requests", acts=True
     )
+    client_queue_limit: int = whole(
+        32,
+        1,
+        1_000_000,
+        "Requests of one notebook that may wait for one model.",
+        unit="requests",
+        acts=True,
+    )
+    memory_limit_bytes: int = whole(
+        0,
+        0,
+        10**15,
+        "Most memory for all models together; 0 is what the machine or the container has free.",
+        unit="bytes",
+        acts=True,
+    )
+    model_ttl_seconds: float = number(
+        900,
+        0,
+        10**9,
+        "Time without a request after which a model leaves memory; 0 keeps it.",
+        unit="seconds",
+        acts=True,
+    )
 
 
 class ModelSettings(Section):
@@ -36,6 +60,9 @@ class ModelSettings(Section):
 
     path: tuple[str, ...] = words(
         (), "Folders that are searched for models first.", acts=True, separator="PATH"
+    )
+    pinned: tuple[str, ...] = words(
+        (), "Models that stay in memory once they are loaded, such as smollm2:135m.", acts=True
     )
 
 

@@ -109,7 +109,7 @@ class ProviderSettings(Section):
         None, "Folder that is searched for this provider's models before the others.", acts=True
     )
     device: DeviceName = text("auto", "What computes.", acts=True)
-    max_concurrent: int = whole(1, 1, 1024, "Answers that one model writes at a time.", acts=True)
+    max_concurrent: int = whole(8, 1, 1024, "Answers that one model writes at a time.", acts=True)
     default_quantization: str = text(
         "Q4_K_M", "Quantization of models whose name gives none.", acts=True
     )

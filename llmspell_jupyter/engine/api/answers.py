@@ -255,17 +255,16 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 
 def model_list(models: Sequence[ModelInfo]) -> dict[str, Any]:
     """The answer of ``/v1/models``."""
+    return {"object": "list", "data": [model_entry(each) for each in models]}
+
+
+def model_entry(model: ModelInfo) -> dict[str, Any]:
+    """The answer of ``/v1/models/ID``."""
     return {
-        "object": "list",
-        "data": [
-            {
-                "id": model.id,
-                "object": "model",
-                "created": model.modified_at,
-                "owned_by": "llmspell",
-            }
-            for model in models
-        ],
+        "id": model.id,
+        "object": "model",
+        "created": model.modified_at,
+        "owned_by": "llmspell",
     }
 
 
@@ -314,11 +313,12 @@ def _reason(completion: Completion) -> str:
     return "length" if completion.finish_reason == "length" else "stop"
 
 
-def _usage(metadata: Mapping[str, Any]) -> dict[str, int]:
+def _usage(metadata: Mapping[str, Any]) -> dict[str, Any]:
     prompt = int(metadata.get("prompt_tokens") or 0)
     written = int(metadata.get("completion_tokens") or 0)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": written,
         "total_tokens": prompt + written,
+        "prompt_tokens_details": {"cached_tokens": int(metadata.get("cached_tokens") or 0)},
     }

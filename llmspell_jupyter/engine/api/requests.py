@@ -38,6 +38,8 @@ _KIND = re.compile(r"\[|^(constrained-)?str$")
 
 _MOST_ITEMS = 10_000
 
+_UNSUPPORTED = "is not supported by this engine"
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -69,6 +71,20 @@ def _inside(name: str, cls: type[Any]) -> Any:
     return (model, Field(default_factory=model))
 
 
+def _lacking(*harmless: Any) -> BeforeValidator:
+    """Of OpenAI's fields that the engine lacks: null and these values ask for nothing of it.
+
+    Clients send such fields by themselves, and give an answer's fields back with the next question.
+    """
+
+    def check(value: Any) -> Any:
+        if value is not None and value not in harmless:
+            raise PydanticCustomError("lacking", _UNSUPPORTED)
+        return value
+
+    return BeforeValidator(check)
+
+
 # Messages, formats and the other small tables
 
 
@@ -80,6 +96,12 @@ class _TextPart(_Strict):
 class _Message(_Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[_TextPart]
+    name: Annotated[Any, _lacking()] = None
+    refusal: Annotated[Any, _lacking()] = None
+    annotations: Annotated[Any, _lacking([])] = None
+    audio: Annotated[Any, _lacking()] = None
+    tool_calls: Annotated[Any, _lacking([])] = None
+    function_call: Annotated[Any, _lacking()] = None
 
     def message(self) -> Message:
         role = "system" if self.role == "developer" else self.role
@@ -187,6 +209,8 @@ class _Completion(_Asked):
     # These label a request, too.
     metadata: dict[str, str] | None = None
     store: bool | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     llmspell: _OurWords
 
     def body(self) -> Body:
@@ -222,6 +246,19 @@ class _Chat(_Completion):
     max_completion_tokens: _Count | None = None
     logprobs: bool | None = None
     top_logprobs: _Logprobs | None = None
+    tools: Annotated[Any, _lacking([])] = None
+    tool_choice: Annotated[Any, _lacking("none", "auto")] = None
+    parallel_tool_calls: Annotated[Any, _lacking(True, False)] = None
+    functions: Annotated[Any, _lacking([])] = None
+    function_call: Annotated[Any, _lacking("none", "auto")] = None
+    modalities: Annotated[Any, _lacking(["text"])] = None
+    audio: Annotated[Any, _lacking()] = None
+    prediction: Annotated[Any, _lacking()] = None
+    web_search_options: Annotated[Any, _lacking()] = None
+    moderation: Annotated[Any, _lacking()] = None
+    reasoning_effort: Annotated[Any, _lacking("none")] = None
+    verbosity: Annotated[Any, _lacking("medium")] = None
+    service_tier: Annotated[Any, _lacking("auto", "default")] = None
 
     def request(self) -> GenerationRequest:
         if self.top_logprobs is not None and not self.logprobs:
@@ -234,9 +271,20 @@ class _Chat(_Completion):
         return request if most is None else replace(request, max_tokens=most)
 
 
+def _one_prompt(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(value) != 1 or not isinstance(value[0], str):
+        raise PydanticCustomError("prompts", "one text is answered at a time")
+    return value[0]
+
+
 class _Text(_Completion):
-    prompt: str
+    prompt: Annotated[str, BeforeValidator(_one_prompt)]
     logprobs: _Logprobs | None = None
+    best_of: Annotated[Any, _lacking(1)] = None
+    echo: Annotated[Any, _lacking(False)] = None
+    suffix: Annotated[Any, _lacking("")] = None
 
     def request(self) -> GenerationRequest:
         return self.generation(prompt=self.prompt, logprobs=self.logprobs)
@@ -360,11 +408,12 @@ def _explain(error: ValidationError) -> RequestError:
     field = ".".join(str(part) for part in worst["loc"] if not _KIND.search(str(part)))
     if not field:
         return RequestError("The body is not a JSON object with a request.")
-    unknown = worst["type"] == "extra_forbidden"
-    return _wrong(field, "is not supported by this engine" if unknown else worst["msg"].lower())
+    if worst["type"] in ("extra_forbidden", "lacking"):
+        return _wrong(field, _UNSUPPORTED, hint="Leave it out.")
+    return _wrong(field, worst["msg"].lower())
 
 
-def _wrong(field: str, cause: str) -> RequestError:
+def _wrong(field: str, cause: str, *, hint: str = "") -> RequestError:
     # A name may be anything that JSON can hold.
     name = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in field[:200])
-    return RequestError(f"{name}: {cause}.", data={"param": name})
+    return RequestError(f"{name}: {cause}.", hint=hint, data={"param": name})

@@ -112,8 +112,9 @@ class LlamaCpp(Backend):
     def describe(self) -> dict[str, Any]:
         """Facts for metadata, with what is in use of the load options.
 
-        ``threads`` answer and ``threads_batch`` read; ``flash_attention`` is None for a model
-        that only makes vectors.
+        ``threads`` answer and ``threads_batch`` read; ``shared_context_size`` is that of all
+        answers together. It and ``flash_attention`` are None for a model that only makes
+        vectors.
         """
         model = self._model
         return {
@@ -124,6 +125,7 @@ class LlamaCpp(Backend):
             or metadata(model.lib, model.handle, "general.architecture"),
             "quantization": model.info.quantization,
             "context_size": model.context_size,
+            "shared_context_size": self._generator and self._generator.shared_size,
             "batch_size": model.options.batch_size,
             "max_concurrent": model.options.max_concurrent,
             "threads": model.threads,
@@ -147,6 +149,10 @@ class LlamaCpp(Backend):
             check_request(request, self.controls, self.name)
             sampling = settled(request.sampling, self.defaults)
             self._writer().start(request_id, request, sampling, stopped)
+
+    def counts(self) -> dict[str, int]:
+        """Decode calls for answers."""
+        return self._generator.calls.to_wire() if self._generator else {}
 
     @property
     def active(self) -> int:

@@ -49,6 +49,7 @@ from llmspell_jupyter.engine.sequence import Sequence
 from llmspell_jupyter.engine.text import TextAssembler
 from llmspell_jupyter.errors import EngineError, RequestError
 from llmspell_jupyter.models.folder import ModelFolder, inspect_folder
+from llmspell_jupyter.models.need import shared_tokens
 from llmspell_jupyter.types import (
     EmbeddingRequest,
     FinishReason,
@@ -70,8 +71,9 @@ class TorchCausal(Backend):
     """A language model that continues text.
 
     Each request has a cache of its own and is computed alone, so that an answer never depends on
-    what else is asked; up to ``max_concurrent`` take turns, the others wait. A step computes a
-    token for each request that is being answered and a slice of one prompt.
+    what else is asked; up to ``max_concurrent`` take turns, as many as fit in the context that
+    they share, the others wait. A step computes a token for each request that is being answered
+    and a slice of one prompt.
     """
 
     name: ClassVar[str] = "torch"
@@ -93,6 +95,7 @@ class TorchCausal(Backend):
         self._context_size, self._most = _context_size(model, info, options)
         self._batch_size = options.batch_size
         self._seats = options.max_concurrent
+        self._shared_size = shared_tokens(self._context_size, self._seats)
         self._answered: list[Event] = []
         self._waiting: deque[_Answer] = deque()
         self._seated: list[_Answer] = []
@@ -127,6 +130,7 @@ class TorchCausal(Backend):
             "architecture": self._info.architecture or self._folder.model_type,
             "quantization": quantization(self._model.dtype),
             "context_size": self._context_size,
+            "shared_context_size": self._shared_size,
             "threads": library.torch().get_num_threads(),
         }
 
@@ -173,7 +177,7 @@ class TorchCausal(Backend):
         """Compute a token of each answer and a slice of one prompt."""
         events = [*self._answered, *self._end_stopped()]
         self._answered.clear()
-        while self._waiting and len(self._seated) < self._seats:
+        while self._waiting and self._has_room(self._waiting[0]):
             self._seated.append(self._waiting.popleft())
         answering = [each for each in self._seated if each.sequence.answering]
         reader = next((each for each in self._seated if not each.sequence.answering), None)
@@ -183,6 +187,10 @@ class TorchCausal(Backend):
             most = min(self._batch_size, _SLICE_BESIDE_ANSWERS) if answering else self._batch_size
             events += self._guarded(reader, partial(self._read, most=most))
         return events
+
+    def _has_room(self, answer: _Answer) -> bool:
+        reserved = sum(each.sequence.reserved for each in (*self._seated, answer))
+        return len(self._seated) < self._seats and reserved <= self._shared_size
 
     def _tokens(self, messages: Iterable[Message] | None, prompt: str | None) -> list[int]:
         if prompt is None:

@@ -40,6 +40,7 @@ from llmspell_jupyter.engine.limits import (
 from llmspell_jupyter.engine.text import TextAssembler
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.models.folder import inspect_folder
+from llmspell_jupyter.models.need import shared_tokens
 from llmspell_jupyter.types import (
     DType,
     EmbeddingRequest,
@@ -82,9 +83,9 @@ class _Answer(sequence.Sequence):
 class TorchT5(Backend):
     """A T5 model on a CPU or GPU.
 
-    Up to ``max_concurrent`` answers are written together, a token each in a step; one prompt is
-    read at a time, a layer in a step, so that the answers beside it keep flowing. Further
-    requests wait inside.
+    Up to ``max_concurrent`` answers are written together, a token each in a step, as many as fit
+    in the context that they share; one prompt is read at a time, a layer in a step, so that the
+    answers beside it keep flowing. Further requests wait inside.
     """
 
     name: ClassVar[str] = "torch"
@@ -111,8 +112,14 @@ class TorchT5(Backend):
         self._tokenizer = tokenizer
         self._seats = options.max_concurrent
         self._context_size = options.context_size or config.trained_length
-        self._facts = facts | {"context_size": self._context_size}
+        # A prompt and an answer are remembered, each of which may be as long.
+        self._shared_size = shared_tokens(2 * self._context_size, self._seats)
+        self._facts = facts | {
+            "context_size": self._context_size,
+            "shared_context_size": self._shared_size,
+        }
         self._cache = Cache()
+        self._calls = sequence.DecodeCalls()
         self._tokenized: list[Event] = []
         self._waiting: deque[_Answer] = deque()
         self._reader: _Answer | None = None
@@ -193,6 +200,10 @@ class TorchT5(Backend):
             )
         )
 
+    def counts(self) -> dict[str, int]:
+        """Decode calls for answers."""
+        return self._calls.to_wire()
+
     @property
     def active(self) -> int:
         """Number of requests admitted and not finished."""
@@ -250,7 +261,7 @@ class TorchT5(Backend):
 
     def _read(self) -> list[Event]:
         if self._reader is None:
-            if not self._waiting or len(self._writing) >= self._seats:
+            if not self._waiting or not self._has_room(self._waiting[0]):
                 return []
             self._reader = self._waiting.popleft()
             self._reader.reading = self._model.read(self._reader.prompt)
@@ -269,12 +280,24 @@ class TorchT5(Backend):
         answer.prompt_seconds += perf_counter() - began
         return [Reading(answer.request_id, done, total)]
 
+    def _has_room(self, answer: _Answer) -> bool:
+        """Whether an answer may join; in the cache every row is as long as the longest."""
+        if not self._writing:
+            return True
+        answers = (*self._writing, answer)
+        rows = sum(each.beams.count if each.beams else 1 for each in answers)
+        longest = max(len(each.prompt) for each in answers) + max(
+            each.max_tokens for each in answers
+        )
+        return len(answers) <= self._seats and rows * longest <= self._shared_size
+
     def _write(self) -> list[Event]:
         if not self._writing:
             return []
         torch().set_num_threads(self._facts["threads"])
         inputs = [token for each in self._writing for token in each.inputs]
         logits = self._model.write(self._cache, inputs)
+        self._calls.note(len(self._writing))
         plain = all(each.sampler.plain and not each.beams for each in self._writing)
         likeliest = logits.argmax(-1).tolist() if plain else None
         events: list[Event] = []

@@ -214,15 +214,19 @@ def test_empty_prompt(load, tiny_file, smollm2):
     assert run(smollm2, ask("", max_tokens=4))[-1].usage["completion_tokens"] == 4
 
 
-def test_usage_and_progress(smollm2):
+def test_usage_and_progress(load, smollm2_file):
+    smollm2 = load(smollm2_file, context_size=2048, cpu_threads=2)
     events = run(smollm2, ask(LONG, max_tokens=4))
     readings = [event for event in events if isinstance(event, Reading)]
     usage = events[-1].usage
     total = usage["prompt_tokens"]
-    assert [(event.done, event.total) for event in readings] == [(512, total), (total, total)]
+    done = [event.done for event in readings]
+    assert done == sorted(set(done)) and done[0] == 64 and done[-1] == total
+    assert {event.total for event in readings} == {total}
     assert set(usage) == {
         "prompt_tokens",
         "completion_tokens",
+        "batched_steps",
         "cached_tokens",
         "seed",
         "time_to_first_token_ms",
@@ -252,7 +256,7 @@ def test_cancelled_while_reading(smollm2):
         asked.append(None)
         return len(asked) > 20
 
-    events = run(smollm2, ask(LONG), stopped)
+    events = run(smollm2, ask("Never " + LONG), stopped)
     assert [type(event) for event in events] == [Finished]
     assert events[0].reason == "cancelled"
     assert 20 < len(asked) < 30

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmspell_jupyter.engine.backends._llama.model import LoadedModel
+from llmspell_jupyter.engine.backends._llama.model import LoadedModel, metadata
 from llmspell_jupyter.errors import EngineError, RequestError
+from llmspell_jupyter.models import gguf_need
 from llmspell_jupyter.types import CacheType, LoadOptions
 
 # As llama_cpp names them.
@@ -37,6 +38,15 @@ def check_memory(options: LoadOptions) -> None:
             hint='Write cache_type = "f16", or use_flash_attention = true.',
             data={"field": "cache_type", "value": options.cache_type},
         )
+
+
+def shared_size(model: LoadedModel) -> int:
+    """Tokens of the context that all answers share."""
+    architecture = metadata(model.lib, model.handle, "general.architecture")
+    original = metadata(model.lib, model.handle, f"{architecture}.{gguf_need.ORIGINAL}")
+    return gguf_need.shared_tokens(
+        model.context_size, model.options.max_concurrent, int(original or 0)
+    )
 
 
 def new_context(model: LoadedModel, **sizes: Any) -> Any:

@@ -11,18 +11,21 @@ from typing import Any
 
 from llmspell_jupyter.engine.backend import Event, Failed, Finished, Reading, Token
 from llmspell_jupyter.engine.backends._llama.batch import Batch
-from llmspell_jupyter.engine.backends._llama.context import new_context
+from llmspell_jupyter.engine.backends._llama.context import new_context, shared_size
+from llmspell_jupyter.engine.backends._llama.crew import Crew
 from llmspell_jupyter.engine.backends._llama.gbnf import check as check_grammar
 from llmspell_jupyter.engine.backends._llama.json_schema import to_gbnf
 from llmspell_jupyter.engine.backends._llama.logprobs import Logprobs
+from llmspell_jupyter.engine.backends._llama.memory import Memory, common
 from llmspell_jupyter.engine.backends._llama.model import (
     LoadedModel,
     chat_template,
     not_a_language_model,
 )
+from llmspell_jupyter.engine.backends._llama.pace import Pace
 from llmspell_jupyter.engine.backends._llama.sampling import Sampler
 from llmspell_jupyter.engine.limits import conversation, ledger, overflow
-from llmspell_jupyter.engine.sequence import Sequence, Share
+from llmspell_jupyter.engine.sequence import DecodeCalls, Sequence, Share
 from llmspell_jupyter.engine.text import TextAssembler
 from llmspell_jupyter.errors import EngineError, LLMSpellError, RequestError
 from llmspell_jupyter.types import FinishReason, GenerationRequest, Message, Sampling
@@ -30,19 +33,25 @@ from llmspell_jupyter.types import FinishReason, GenerationRequest, Message, Sam
 # What llama_decode answers when the abort callback said so.
 _ABORTED = 2
 
-# While others answer, a prompt is read in slices this small so that their text keeps flowing.
-_SLICE_BESIDE_ANSWERS = 64
+# Sequences that are kept beside those that are written, for others to go on from.
+_KEPT = 16
+
+# A request waits for one that is being read if that saves it so many tokens at least.
+_WORTH_WAITING = 32
 
 
 class Generator:
     """Writes answers with a loaded model.
 
     All requests share one context. A step decodes one batch: a token for each request that is
-    being answered and a slice of one prompt that is being read. Requests beyond the number that
-    is written at a time, or beyond the room left in the context, wait inside.
+    being answered and a slice of one prompt, that of which least is left to read. Requests beyond
+    the number that is written at a time, or beyond the room left in the context, wait inside.
 
-    With more than one at a time llama.cpp's results depend on what else is in the batch, and a
-    greedy answer with them.
+    What a request leaves in the context stays there while there is room, so that the next one
+    that begins alike reads only the rest.
+
+    llama.cpp's results depend a little on what else is in the batch: where the two likeliest
+    tokens are almost equally likely, a greedy answer can go on with either.
     """
 
     def __init__(self, model: LoadedModel):
@@ -54,28 +63,44 @@ class Generator:
         self._batch = Batch(
             lib, max(self._most_sequences, min(model.options.batch_size, self._context_size))
         )
+        # A recurrent model's memory cannot be cut back, not even by one token.
+        self._goes_back = not lib.llama_model_is_recurrent(model.handle) and not (
+            lib.llama_model_is_hybrid(model.handle)
+        )
+        # With a sliding window the beginning of a text is gone once it is long.
+        keeps = self._goes_back and lib.llama_model_n_swa(model.handle) == 0
+        ids = self._most_sequences
+        if keeps:
+            most = min(lib.llama_max_parallel_sequences(), self._batch.capacity)
+            ids = max(ids, min(ids + _KEPT, most))
+        self.shared_size = shared_size(model)
         self._context = new_context(
             model,
             # llama.cpp ends the process over more sequences than a batch has tokens, and a batch
             # has no more than the context.
-            n_ctx=max(self._context_size, self._batch.capacity),
+            n_ctx=max(self.shared_size, self._batch.capacity),
             n_batch=self._batch.capacity,
             n_ubatch=self._batch.capacity,
-            n_seq_max=self._most_sequences,
+            n_seq_max=ids,
             n_threads=model.threads,
             n_threads_batch=model.threads_batch,
         )
         self.flash_attention = model.log.said("Flash Attention", "enabled")
-        self._memory = lib.llama_get_memory(self._context)
-        if self._memory is None:
+        memory = lib.llama_get_memory(self._context)
+        if memory is None:
             lib.llama_batch_free(self._batch.handle)
             lib.llama_free(self._context)
             raise not_a_language_model(model.info, "it has no memory for a text to go on")
+        self._memory = Memory(lib, memory, cells=self.shared_size, ids=ids, keeps=keeps)
         self._template = chat_template(lib, model.handle, self._vocabulary)
         self._logprobs = Logprobs(self._lib, self._vocabulary)
         self._abort = lib.ggml_abort_callback(self._reader_stopped)
         self._no_abort = lib.ggml_abort_callback()
         self._reader: Sequence | None = None
+        self._readers = Crew(model.threads, model.threads_batch)
+        self._writers = Crew(model.threads, model.threads_batch)
+        self._pace = Pace(self._batch.capacity)
+        self.calls = DecodeCalls()
         self._waiting: deque[Sequence] = deque()
         self._sequences: dict[int, Sequence] = {}
 
@@ -151,8 +176,7 @@ class Generator:
     def step(self) -> list[Event]:
         """Decode one batch, and sample from it."""
         events: list[Event] = [*self._end_stopped()]
-        if self._waiting:
-            self._seat_waiting()
+        self._seat_next()
         shares = self._fill_batch()
         return events + self._decode(shares) if shares else events
 
@@ -169,15 +193,18 @@ class Generator:
         stopped = [each for each in (*self._waiting, *self._sequences.values()) if each.stopped()]
         return [self._finish(each, "cancelled") for each in stopped]
 
-    def _seat_waiting(self) -> None:
-        room = self._context_size - sum(each.reserved for each in self._sequences.values())
+    def _seat_next(self) -> None:
+        """Give a sequence to the requests that have room and find what they share with others."""
         while self._waiting and len(self._sequences) < self._most_sequences:
             sequence = self._waiting[0]
-            if sequence.reserved > room:
+            if any(_is_being_read(sequence, other) for other in self._sequences.values()):
                 return
-            room -= sequence.reserved
+            seat = self._memory.begin(sequence.prompt, sequence.reserved)
+            if seat is None:
+                return
             self._waiting.popleft()
-            sequence.id = next(i for i in range(self._most_sequences) if i not in self._sequences)
+            sequence.id, sequence.cached = seat
+            sequence.position = sequence.cached
             self._sequences[sequence.id] = sequence
 
     def _fill_batch(self) -> list[Share]:
@@ -188,12 +215,12 @@ class Generator:
             if sequence.answering:
                 row = batch.add(sequence.last, sequence.position, sequence.id, output=True)
                 shares.append(Share(sequence, 1, row))
-        self._reader = next((s for s in self._sequences.values() if not s.answering), None)
+        reading = [each for each in self._sequences.values() if not each.answering]
+        self._reader = min(reading, key=lambda each: each.unread, default=None)
         if self._reader is not None:
             room = batch.capacity - batch.size
-            shares.append(
-                self._add_slice(self._reader, min(room, _SLICE_BESIDE_ANSWERS) if shares else room)
-            )
+            most = min(room, self._pace.slice(beside=bool(shares)))
+            shares.append(self._add_slice(self._reader, most))
         return shares
 
     def _add_slice(self, reader: Sequence, most: int) -> Share:
@@ -206,29 +233,47 @@ class Generator:
         return Share(reader, end - begin, row)
 
     def _decode(self, shares: list[Share]) -> list[Event]:
+        crew = self._crew(len(shares))
+        threads = crew.threads if crew else self._model.threads
+        # A batch of several answers counts as a prompt for llama.cpp, so both are set.
+        self._lib.llama_set_n_threads(self._context, threads, threads)
         began = perf_counter()
-        with self._reading() if self._reader else contextlib.nullcontext():
+        with self._abortable(beside=len(shares) > 1):
             code = self._lib.llama_decode(self._context, self._batch.handle)
+        seconds = perf_counter() - began
         if self._reader is not None:
-            self._reader.prompt_seconds += perf_counter() - began
+            self._reader.prompt_seconds += seconds
         if code == _ABORTED:
             return self._undo(shares)
         if code:
             return [self._fail(each.sequence, f"llama_decode returned {code}") for each in shares]
+        self.calls.note(len(shares))
+        if crew is not None:
+            crew.note(self._batch.size, seconds)
+        if self._reader is not None:
+            self._pace.note(self._batch.size, seconds)
+        for sequence in (share.sequence for share in shares):
+            sequence.batched_steps += len(shares) > 1
         return [event for share in shares for event in self._advance(share)]
 
+    def _crew(self, requests: int) -> Crew | None:
+        """Who computes the batch; None for a single answer, which always leaves a core free."""
+        if self._reader is not None:
+            return self._readers
+        return self._writers if requests > 1 else None
+
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Threads for a prompt, and the abort callback, which would slow down answering."""
-        lib, context = self._lib, self._context
-        lib.llama_set_n_threads(context, self._model.threads_batch, self._model.threads_batch)
-        lib.llama_set_abort_callback(context, self._abort, None)
+    def _abortable(self, *, beside: bool) -> Iterator[None]:
+        """The abort callback while a prompt is read; it would slow down answering."""
+        # An abort takes back a step of the answers beside, too.
+        if self._reader is None or (beside and not self._goes_back):
+            yield
+            return
+        self._lib.llama_set_abort_callback(self._context, self._abort, None)
         try:
             yield
         finally:
-            lib.llama_set_abort_callback(context, self._no_abort, None)
-            # A batch of several answers counts as a prompt for llama.cpp, so both are set.
-            lib.llama_set_n_threads(context, self._model.threads, self._model.threads)
+            self._lib.llama_set_abort_callback(self._context, self._no_abort, None)
 
     def _reader_stopped(self, _: Any) -> bool:
         return self._reader is not None and self._reader.stopped()
@@ -237,9 +282,7 @@ class Generator:
         """Take the aborted batch back: parts of it may have reached the memory."""
         events = self._end_stopped()
         for sequence in (share.sequence for share in shares):
-            if sequence.id in self._sequences and not self._lib.llama_memory_seq_rm(
-                self._memory, sequence.id, sequence.position, -1
-            ):
+            if sequence.id in self._sequences and not self._memory.undo(sequence.id):
                 events.append(self._fail(sequence, "a request beside it was cancelled"))
         return events
 
@@ -248,8 +291,13 @@ class Generator:
         events: list[Event] = []
         if not sequence.answering:
             done, total = sequence.position + share.count, len(sequence.prompt)
-            events.append(Reading(sequence.request_id, done, total))
+            events.append(Reading(sequence.request_id, done, total, sequence.cached))
+        begin = sequence.position
         sequence.position += share.count
+        self._memory.add(
+            sequence.id,
+            [sequence.last] if sequence.answering else sequence.prompt[begin : sequence.position],
+        )
         if sequence.position < len(sequence.prompt):
             return events
         # Once is enough: damaged weights are as damaged for every token.
@@ -277,24 +325,32 @@ class Generator:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
         self._release(sequence)
-        return Finished(sequence.request_id, reason, sequence.text.finish(), sequence.usage())
+        usage = sequence.usage() | {"batched_steps": sequence.batched_steps}
+        return Finished(sequence.request_id, reason, sequence.text.finish(), usage)
 
     def _fail(self, sequence: Sequence, cause: str) -> Failed:
         error = EngineError(f"llama.cpp could not go on: {cause}.", hint="Run the cell again.")
         return self._give_up(sequence, error)
 
     def _give_up(self, sequence: Sequence, error: LLMSpellError) -> Failed:
-        self._release(sequence)
+        self._release(sequence, keep=False)
         return Failed(sequence.request_id, error)
 
-    def _release(self, sequence: Sequence) -> None:
+    def _release(self, sequence: Sequence, *, keep: bool = True) -> None:
         sequence.sampler.free()
         if sequence.id < 0:
             self._waiting.remove(sequence)
             return
         del self._sequences[sequence.id]
-        # Removing a whole sequence never fails.
-        self._lib.llama_memory_seq_rm(self._memory, sequence.id, -1, -1)
+        self._memory.end(sequence.id, keep=keep)
+
+
+def _is_being_read(waiting: Sequence, other: Sequence) -> bool:
+    """Whether another request is reading a beginning that this one shares."""
+    if other.answering:
+        return False
+    shared = common(waiting.prompt, other.prompt, len(waiting.prompt) - 1)
+    return shared - other.position >= _WORTH_WAITING
 
 
 def _grammar(request: GenerationRequest) -> str | None:

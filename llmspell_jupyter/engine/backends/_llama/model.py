@@ -8,13 +8,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from llmspell_jupyter.engine import shortage
 from llmspell_jupyter.engine.backend import LoadProgress
 from llmspell_jupyter.engine.backends._llama.devices import device_list
 from llmspell_jupyter.engine.backends._llama.library import NativeLog
 from llmspell_jupyter.engine.backends._llama.vocabulary import Vocabulary
 from llmspell_jupyter.engine.chat_template import ChatTemplate
 from llmspell_jupyter.engine.device import Device
-from llmspell_jupyter.errors import BadModelFile
+from llmspell_jupyter.errors import BadModelFile, NotEnoughMemory
 from llmspell_jupyter.types import LoadOptions, ModelInfo
 
 _log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def load_model(
         progress: Told how much is read.
 
     Raises:
+        NotEnoughMemory: llama.cpp got no memory for it.
         BadModelFile: llama.cpp refuses the file, or it is neither a decoder-only language model
             nor an embedding model.
     """
@@ -160,8 +162,8 @@ def metadata(lib: Any, model: Any, key: str) -> str | None:
     return buffer.value.decode("utf-8", "replace") if size >= 0 else None
 
 
-def _bad_file(info: ModelInfo, cause: str) -> BadModelFile:
-    return BadModelFile(
+def _bad_file(info: ModelInfo, cause: str) -> BadModelFile | NotEnoughMemory:
+    return shortage.of_library(info, cause) or BadModelFile(
         f"{info.path} cannot be loaded: {cause}.",
         hint="Fetch or copy the file again; %model_list shows the models that can be used.",
         data={"path": str(info.path), "cause": cause},

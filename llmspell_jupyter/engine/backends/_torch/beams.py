@@ -24,6 +24,9 @@ class Beams:
     goes on while the best open text, at its present length, beats the worst of ``count`` that
     ended.
 
+    Attributes:
+        count: Texts that are followed.
+
     Args:
         count: Texts that are followed.
         start: Token with which all begin.
@@ -42,7 +45,7 @@ class Beams:
         most: int,
         sampler: Sampler,
     ):
-        self._count = count
+        self.count = count
         self._ends = frozenset(ends)
         self._length_penalty = length_penalty
         self._most = most
@@ -79,9 +82,9 @@ class Beams:
         for rank, (row, beam) in enumerate(candidates):
             if full or beam.tokens[-1] in self._ends:
                 # One below the first `count` is there so that enough stay open.
-                if rank < self._count:
+                if rank < self.count:
                     self._end(beam)
-            elif len(opened) < self._count:
+            elif len(opened) < self.count:
                 opened.append((row, beam))
         self.done = not opened or not self._can_improve(opened[0][1].score)
         self._open = [beam for _, beam in opened] or self._open
@@ -93,7 +96,7 @@ class Beams:
             for row, beam in zip(logprobs, self._open, strict=True)
         ]
         flat = torch().cat(rows)
-        most = min(len(flat), max(2, 1 + len(self._ends)) * self._count)
+        most = min(len(flat), max(2, 1 + len(self._ends)) * self.count)
         scores, places = flat.topk(most)
         size = logprobs.shape[1]
         return [
@@ -104,10 +107,10 @@ class Beams:
     def _end(self, beam: _Beam) -> None:
         self._ended.append(_Beam(beam.tokens, self._weighed(beam.score)))
         self._ended.sort(key=lambda each: -each.score)
-        del self._ended[self._count :]
+        del self._ended[self.count :]
 
     def _can_improve(self, best_open: float) -> bool:
-        if len(self._ended) < self._count:
+        if len(self._ended) < self.count:
             return True
         return self._weighed(best_open) > self._ended[-1].score
 
