@@ -7,8 +7,16 @@
     │   ├── InvalidModelSpec (ValueError)
     │   ├── ModelNotFound (LookupError)
     │   ├── UnsupportedModel (ValueError)    a sound model of a kind that nothing here runs
-    │   └── BadModelFile (ValueError)
-    │       └── UnsafeFormat                 loading it could run code
+    │   ├── BadModelFile (ValueError)
+    │   │   └── UnsafeFormat                 loading it could run code
+    │   ├── HashMismatch (ValueError)        the bytes are not those that were published
+    │   ├── NotRemovable (PermissionError)   a model that is not this user's to remove
+    │   └── LockDiffers (ValueError)         models are not those of the lock file
+    ├── PullError                            a model could not be fetched
+    │   ├── Unreachable (ConnectionError)    the server does not answer, or must not be asked
+    │   ├── Gated (PermissionError)          its owner wants a token or an accepted licence
+    │   ├── NoSpace (OSError)                the disk is too small; nothing was fetched
+    │   └── Refused (PermissionError)        an address that files are not fetched from
     ├── RequestError (ValueError)            what was asked of a model or an agent is wrong
     │   ├── ContextOverflow
     │   └── AnswerCut                        an answer that had to be whole reached a limit
@@ -114,6 +122,63 @@ class UnsafeFormat(BadModelFile):
 
 class UnsupportedModel(ModelError, ValueError):
     """The model is sound, and of a kind that no backend here runs."""
+
+
+class HashMismatch(ModelError, ValueError):
+    """A file's bytes are not those that were published; it is not used.
+
+    ``data`` holds ``files``: ``{path, expected, found}`` of each.
+    """
+
+    status = 502
+
+
+class NotRemovable(ModelError, PermissionError):
+    """The model belongs to a package, to an administrator or to another program."""
+
+    status = 403
+
+
+class LockDiffers(ModelError, ValueError):
+    """Models on this machine are not those that the lock file names.
+
+    ``data`` holds ``differences``, a line each.
+    """
+
+    status = 409
+
+
+class PullError(LLMSpellError):
+    """A model could not be fetched; what has come so far is kept for the next try."""
+
+    status = 502
+
+
+class Unreachable(PullError, ConnectionError):
+    """The server of the model does not answer, or no network may be asked."""
+
+    status = 503
+
+
+class Gated(PullError, PermissionError):
+    """The owner of the model wants a token, or that its licence is accepted first."""
+
+    status = 403
+
+
+class NoSpace(PullError, OSError):
+    """The disk is too small for the model; ``data`` holds ``need`` and ``free`` in bytes."""
+
+    status = 507
+
+
+class Refused(PullError, PermissionError):
+    """A server sent us to an address that files are not fetched from; it was not asked.
+
+    ``data`` holds ``address``.
+    """
+
+    status = 403
 
 
 class RequestError(LLMSpellError, ValueError):

@@ -7,23 +7,31 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+#: Where a model lies.
+StoreKind = Literal["bundled", "folder", "path", "hub", "shared", "ollama", "none"]
+
 #: Why a generation ended.
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model as the user names it: ``model[:variant][@backend]``.
+    """A model as the user names it: ``[provider/]model[:variant][@backend]``.
 
     Attributes:
-        name: Model name, such as ``smollm2``.
-        variant: A size (``135m``), a quantisation (``Q4_K_M``) or ``size-quantisation``.
+        name: Model name, such as ``smollm2``; ``owner/name`` of a repository; a path.
+        variant: A size (``135m``), a quantisation (``Q4_K_M``) or ``size-quantisation``; of a
+            repository a quantisation or the path of a file in it.
         backend: ``candle`` (the engine of this package) or ``ollama``; None when not named.
+        kind: What the name is.
+        provider: A provider that is not a backend of this machine, such as ``openai``.
     """
 
     name: str
     variant: str | None = None
     backend: str | None = None
+    kind: Literal["name", "repository", "path"] = "name"
+    provider: str | None = None
 
     @property
     def id(self) -> str:
@@ -49,7 +57,13 @@ class ModelInfo:
         quantization: Such as ``Q4_1``, ``F32`` or ``BF16``; None when the files do not say.
         parameter_count: Number of weights; None when unreadable.
         context_length: Tokens the model was trained to hold; None when unknown.
-        bundled: True when it came inside an installed Python package.
+        store: Where it lies: ``bundled`` inside an installed Python package, ``folder`` (a folder
+            that is searched by name), ``path`` (named by its path), ``hub`` (the user's own store,
+            laid out as the Hugging Face cache), ``shared`` (such a store that only an
+            administrator writes to), ``ollama`` (Ollama's files), or ``none`` (it has no files).
+        repository: Repository on the hub that it came from, ``owner/name``; None when unknown.
+        revision: Commit of the repository; None when unknown.
+        license: SPDX identifier, lower-case, as its files or the catalog say; None when unknown.
     """
 
     id: str
@@ -62,7 +76,15 @@ class ModelInfo:
     quantization: str | None = None
     parameter_count: int | None = None
     context_length: int | None = None
-    bundled: bool = False
+    store: StoreKind = "folder"
+    repository: str | None = None
+    revision: str | None = None
+    license: str | None = None
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it came inside an installed Python package."""
+        return self.store == "bundled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +209,39 @@ class Lookup:
     Attributes:
         folders: Folders that are searched before those of the engine, in this order.
         quantization: Taken when the name leaves it open and several fit.
+        caches: Stores laid out as the Hugging Face cache, searched before those of the engine.
+            What is pulled goes into the first.
+        catalogs: Files of catalogs that are read before those of the engine.
+        ollama_store: Folder of Ollama's files; empty is the engine's.
     """
 
     folders: tuple[str, ...] = ()
     quantization: str = "Q4_K_M"
+    caches: tuple[str, ...] = ()
+    catalogs: tuple[str, ...] = ()
+    ollama_store: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where models are fetched from, as the configuration of whoever asks says.
+
+    Attributes:
+        endpoint: Address of the hub, without a slash at its end.
+        token: Token for the hub; None asks without one. Never shown.
+        offline: Ask no network at all.
+        hosts: Hosts beside the endpoint's that files may be fetched from, ``name`` or
+            ``name:port``; ``*.name`` stands for all below it.
+        bytes_per_second: Most for all downloads together; 0 is no limit.
+        ollama_url: Address of the Ollama server, without a slash at its end.
+    """
+
+    endpoint: str = "https://huggingface.co"
+    token: str | None = field(default=None, repr=False)
+    offline: bool = False
+    hosts: tuple[str, ...] = ("*.hf.co", "*.huggingface.co")
+    bytes_per_second: int = 0
+    ollama_url: str = "http://127.0.0.1:11434"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +329,140 @@ ModelRequest = GenerationRequest | EmbeddingRequest | TokenizeRequest
 
 #: What the engine is asked.
 EngineRequest = ModelRequest | LoadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """A model to fetch.
+
+    Attributes:
+        model: Model spec: a catalog name, a repository, or a model of Ollama's.
+        quantization: Which files of a repository to take, such as ``Q5_K_M``; None is what the
+            spec says, else ``lookup.quantization``, else what is there.
+        revision: Branch, tag or commit; None is the repository's main branch.
+        force: Fetch again what is there already.
+        bytes_per_second: Most for this download; 0 is no limit of its own.
+        locked: Path and SHA-256 of every file that must come, as a lock file says; empty takes
+            what the repository has.
+    """
+
+    model: str
+    quantization: str | None = None
+    revision: str | None = None
+    force: bool = False
+    bytes_per_second: int = 0
+    locked: tuple[tuple[str, str], ...] = ()
+    lookup: Lookup = field(default_factory=Lookup)
+    sources: Sources = field(default_factory=Sources)
+
+
+class PullPhase(StrEnum):
+    """Where a job stands that fetches or checks a model."""
+
+    STARTING = "starting"
+    DOWNLOADING = "downloading"
+    VERIFYING = "verifying"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """A file of a pull, in bytes; the total is None while it is unknown."""
+
+    path: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a pull or a verification is.
+
+    ``done`` never shrinks: it counts what is safely on disk and would be kept by a kill.
+
+    Attributes:
+        model: Id that the model has, or will have, on this machine.
+        phase: Where it stands; the last one of a stream is ``complete``.
+        done: Bytes done.
+        total: Bytes in all; None while unknown.
+        bytes_per_second: Over the last seconds; None while unknown.
+        seconds_left: None while unknown.
+        files: Its files, in the order in which they are listed.
+        note: What the user should know, such as that a server is silent and is asked again.
+        job: Id of the engine's job; empty outside an engine.
+        metadata: Of a complete one: ``{repository, revision, path, files, bytes, downloaded,
+            seconds}``, JSON values; ``downloaded`` are bytes that came over the network now.
+    """
+
+    model: str
+    phase: PullPhase
+    done: int = 0
+    total: int | None = None
+    bytes_per_second: float | None = None
+    seconds_left: float | None = None
+    files: tuple[FileProgress, ...] = ()
+    note: str = ""
+    job: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def percent(self) -> int | None:
+        """Share that is done, rounded down; None when unknown."""
+        return self.done * 100 // self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class AvailableModel:
+    """A model that can be had.
+
+    Attributes:
+        id: What to write after ``%model_pull``.
+        backend: Backend that would run it.
+        origin: Where it was found: ``catalog``, ``bundled``, ``ollama`` or ``hub``.
+        title: One line about it, plain text; may be empty.
+        repository: On the hub, ``owner/name``; None for models of Ollama's.
+        quantizations: What there is of it, the usual one first; empty when unknown.
+        size_bytes: Of the usual one; None when unknown.
+        parameter_count: Number of weights; None when unknown.
+        license: SPDX identifier, lower-case, or what the source says; None when unknown.
+        context_length: Tokens; None when unknown.
+        architecture: As in ``ModelInfo``; None when unknown.
+        tasks: What it does: ``generate``, ``embed``; empty when unknown.
+        gated: Its owner wants a token and an accepted licence.
+        downloads: How often it was fetched of late; None when unknown.
+        installed: It is on this machine.
+    """
+
+    id: str
+    backend: str
+    origin: Literal["catalog", "bundled", "ollama", "hub"]
+    title: str = ""
+    repository: str | None = None
+    quantizations: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    parameter_count: int | None = None
+    license: str | None = None
+    context_length: int | None = None
+    architecture: str | None = None
+    tasks: tuple[str, ...] = ()
+    gated: bool = False
+    downloads: int | None = None
+    installed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What can be had, and why some of it may be missing here.
+
+    Attributes:
+        models: Those of the catalog first.
+        notes: A line for each source that could not be asked.
+    """
+
+    models: tuple[AvailableModel, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Phase(StrEnum):

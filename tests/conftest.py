@@ -16,13 +16,16 @@ import pytest
 
 # Set before anything is imported: kernels, engines and workers inherit it.
 _ROOM = tempfile.mkdtemp(prefix="llmspell-tests-")
-for _name in [name for name in os.environ if name.startswith(("LLMSPELL_", "JUPYTER_", "HF_"))]:
+_OURS = ("LLMSPELL_", "JUPYTER_", "HF_", "OLLAMA_")
+for _name in [name for name in os.environ if name.startswith(_OURS)]:
     del os.environ[_name]
 os.environ |= {
     "JUPYTER_RUNTIME_DIR": str(Path(_ROOM, "runtime")),
     "JUPYTER_DATA_DIR": str(Path(_ROOM, "data")),
     "JUPYTER_CONFIG_DIR": str(Path(_ROOM, "config")),
     "IPYTHONDIR": str(Path(_ROOM, "ipython")),
+    "HF_HOME": str(Path(_ROOM, "huggingface")),
+    "OLLAMA_MODELS": str(Path(_ROOM, "ollama")),
     "LLMSPELL_RENDER": "plain",
     "GGML_NO_BACKTRACE": "1",
 }

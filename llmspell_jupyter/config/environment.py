@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import types
+import urllib.parse
+import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -13,6 +15,7 @@ from llmspell_jupyter.config import conversion, leaves, redaction, variables
 from llmspell_jupyter.config.layers import Given, Layer, Origin, check, plain, problem, wrong_value
 from llmspell_jupyter.config.schema import SecretText
 from llmspell_jupyter.config.schema.providers import ProviderType
+from llmspell_jupyter.types import Sources
 
 # What an engine that this process starts is told; it has no profile of its own.
 _ENGINE_KEYS = (
@@ -24,11 +27,23 @@ _ENGINE_KEYS = (
     "engine.model_ttl_seconds",
     "models.path",
     "models.pinned",
+    "models.hub_cache",
+    "models.shared",
+    "models.catalogs",
+    "models.ollama_store",
+    "models.hub_endpoint",
+    "models.offline",
+    "models.download_hosts",
+    "models.download_bytes_per_second",
 )
+# Names under which huggingface_hub and rs-llmspell look for a token, after the key's own.
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HFHUB_API_KEY")
 # Looking for the nearest name takes some milliseconds.
 _MOST_NOTICES = 5
 
+# What profiles and administrators say beside the variables: as variables, and the hub's token.
 _for_engine: dict[str, str] = {}
+_hub_token: list[SecretText] = []
 
 
 def layer(environ: Mapping[str, str], providers: Mapping[str, object]) -> Layer:
@@ -109,6 +124,58 @@ def model_path() -> tuple[Path, ...]:
     return tuple(redaction.resolve_path(each) for each in _now("models.path"))
 
 
+def hub_caches() -> tuple[Path, ...]:
+    """Stores laid out as the Hugging Face cache: the user's own first, then those only read.
+
+    ``LLMSPELL_MODELS_HUB_CACHE`` or ``HF_HUB_CACHE``, else ``hub`` in ``HF_HOME``; then
+    ``LLMSPELL_MODELS_SHARED``, separated like ``PATH``.
+    """
+    own = _now("models.hub_cache")
+    cache = redaction.resolve_path(own) if own else _hugging_face() / "hub"
+    shared = (redaction.resolve_path(each) for each in _now("models.shared"))
+    return tuple(dict.fromkeys(each.absolute() for each in (cache, *shared)))
+
+
+def catalogs() -> tuple[Path, ...]:
+    """``LLMSPELL_MODELS_CATALOGS``: files of further models, separated like ``PATH``."""
+    return tuple(redaction.resolve_path(each).absolute() for each in _now("models.catalogs"))
+
+
+def ollama_store() -> Path:
+    """``OLLAMA_MODELS``: folder of Ollama's files, by default ``~/.ollama/models``."""
+    own = _now("models.ollama_store")
+    return (redaction.resolve_path(own) if own else Path.home() / ".ollama" / "models").absolute()
+
+
+def sources(ollama_url: str = "") -> Sources:
+    """Where models are fetched from.
+
+    ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and ``OLLAMA_HOST`` act as everywhere.
+
+    Args:
+        ollama_url: Address of the Ollama server that a profile names; empty takes the variable's.
+    """
+    usual = Sources()
+    url = ollama_url or conversion.address(os.environ.get("OLLAMA_HOST", "").strip() or "127.0.0.1")
+    return Sources(
+        endpoint=str(_now("models.hub_endpoint")).rstrip("/") or usual.endpoint,
+        token=_token(),
+        offline=bool(_now("models.offline")),
+        hosts=tuple(_now("models.download_hosts")),
+        bytes_per_second=int(_now("models.download_bytes_per_second")),
+        ollama_url=url.rstrip("/"),
+    )
+
+
+def proxy(url: str) -> str | None:
+    """The proxy through which an address is reached, as ``HTTPS_PROXY`` and the like say."""
+    parts = urllib.parse.urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    known = urllib.request.getproxies()
+    return known.get(parts.scheme) or known.get("all")
+
+
 def owner_pid() -> int:
     """Process on whose behalf this one runs: the Jupyter server of a kernel, else itself."""
     server = os.environ.get("JPY_PARENT_PID", "")
@@ -117,12 +184,16 @@ def owner_pid() -> int:
 
 
 def use(values: Mapping[str, Given]) -> None:
-    """Hand these settings to engines that this process starts from now on.
+    """Take these settings into force here and in engines that this process starts from now on.
 
     Args:
         values: Settings in force; those that a variable set reach an engine as they are.
     """
     _for_engine.clear()
+    _hub_token.clear()
+    token = values.get("models.hub_token")
+    if token is not None and token.origin.layer != "environment" and token.value is not None:
+        _hub_token.append(token.value)
     for key in _ENGINE_KEYS:
         given = values.get(key)
         if given is not None and given.origin.layer not in ("environment", "default"):
@@ -243,13 +314,39 @@ def _origin(key: str) -> Origin:
 
 
 def _now(key: str) -> Any:
-    """The value of a key that one variable sets, or its default."""
+    """The value of a key that one variable, a profile or an administrator sets, or its default."""
     leaf = leaves.find(key)
     assert leaf is not None, key
-    origin = _origin(key)
-    text = os.environ.get(origin.variable, "").strip()
-    if not text:
-        return leaf.default
-    value = _value(origin, key, text)
-    check({key: Given(value, origin)})
-    return value
+    others = (other for other, each in variables.OTHERS.items() if each == key)
+    for name in (variables.name(key), *others):
+        text = (_for_engine.get(name) or os.environ.get(name, "")).strip()
+        if text:
+            origin = Origin("environment", variable=name)
+            value = _value(origin, key, text)
+            check({key: Given(value, origin)})
+            return value
+    return leaf.default
+
+
+def _hugging_face() -> Path:
+    """Folder of Hugging Face's libraries, found as they find it."""
+    if own := os.environ.get("HF_HOME", "").strip():
+        return redaction.resolve_path(own)
+    cache = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return (redaction.resolve_path(cache) if cache else Path.home() / ".cache") / "huggingface"
+
+
+def _token() -> str | None:
+    """The token for the hub: of a variable, of the profile, or of ``hf auth login``."""
+    given = os.environ.get(variables.name("models.hub_token"), "").strip()
+    if not given and _hub_token:
+        given = redaction.resolve(_hub_token[0].get_secret_value()).strip()
+    named = (os.environ.get(name, "").strip() for name in _TOKENS)
+    if found := given or next(filter(None, named), ""):
+        return found
+    path = os.environ.get("HF_TOKEN_PATH", "").strip()
+    try:
+        saved = redaction.resolve_path(path) if path else _hugging_face() / "token"
+        return saved.read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -65,6 +65,21 @@ def model_folders() -> tuple[Path, ...]:
     )
 
 
+def builtin_catalog() -> Path:
+    """File of the shipped catalog of models."""
+    return builtin_profiles().parent / "models.toml"
+
+
+def administrators_catalogs() -> Iterator[Path]:
+    """Places of catalogs that an administrator adds for everyone."""
+    yield from (Path(folder) / "llmspell_models.toml" for folder in jupyter_config_path())
+
+
+def measured_speeds() -> Path:
+    """What this machine's speed was found to be; made again when it is deleted."""
+    return Path(jupyter_data_dir()) / "llmspell" / "speeds.json"
+
+
 def converted_models() -> Path:
     """Forms of models that a library computes faster with, where one cannot lie beside its model.
 

@@ -94,6 +94,11 @@ OTHERS: Mapping[str, str] = types.MappingProxyType(
         "GROQ_API_KEY": "providers.groq.api_key",
         "XAI_API_KEY": "providers.xai.api_key",
         "HFHUB_API_KEY": "providers.huggingface.api_key",
+        "HF_ENDPOINT": "models.hub_endpoint",
+        "HF_TOKEN": "models.hub_token",
+        "HF_HUB_CACHE": "models.hub_cache",
+        "HF_HUB_OFFLINE": "models.offline",
+        "OLLAMA_MODELS": "models.ollama_store",
     }
 )
 

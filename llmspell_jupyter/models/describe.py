@@ -12,7 +12,7 @@ from llmspell_jupyter.errors import BadModelFile
 from llmspell_jupyter.models import inspect
 from llmspell_jupyter.models.folder import UNSAFE_ENDINGS, ModelFolder, inspect_folder
 from llmspell_jupyter.models.problems import cannot_open
-from llmspell_jupyter.types import ModelInfo
+from llmspell_jupyter.types import ModelInfo, StoreKind
 
 # Parts of one model: llama.cpp opens the first and finds the others.
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -39,7 +39,7 @@ def is_model_folder(path: Path) -> bool:
     )
 
 
-def model(model_id: str, path: Path, *, bundled: bool = False) -> ModelInfo:
+def model(model_id: str, path: Path, *, store: StoreKind = "folder") -> ModelInfo:
     """The facts of a GGUF file or of a folder of safetensors.
 
     What is damaged or unsafe has no architecture; ``explain`` says why.
@@ -47,10 +47,10 @@ def model(model_id: str, path: Path, *, bundled: bool = False) -> ModelInfo:
     Raises:
         OSError: It has gone.
     """
-    return (_folder if path.is_dir() else _gguf)(model_id, path, bundled)
+    return (_folder if path.is_dir() else _gguf)(model_id, path, store)
 
 
-def _gguf(model_id: str, path: Path, bundled: bool) -> ModelInfo:
+def _gguf(model_id: str, path: Path, store: StoreKind) -> ModelInfo:
     part = _PART.fullmatch(path.name)
     files = [path]
     if part:
@@ -68,11 +68,11 @@ def _gguf(model_id: str, path: Path, bundled: bool) -> ModelInfo:
         quantization=header.quantization if header else None,
         parameter_count=header.parameter_count if header else None,
         context_length=header.context_length if header else None,
-        bundled=bundled,
+        store=store,
     )
 
 
-def _folder(model_id: str, path: Path, bundled: bool) -> ModelInfo:
+def _folder(model_id: str, path: Path, store: StoreKind) -> ModelInfo:
     files = [each for each in sorted(path.iterdir()) if each.suffix in {".json", *_WEIGHTS}]
     state = _state(files)
     found = _checked_folder(path, state)
@@ -87,7 +87,7 @@ def _folder(model_id: str, path: Path, bundled: bool) -> ModelInfo:
         quantization=found.dtype if found else None,
         parameter_count=found.parameter_count if found else None,
         context_length=_context_length(found.config) if found else None,
-        bundled=bundled,
+        store=store,
     )
 
 

@@ -17,7 +17,7 @@ from llmspell_jupyter.config import paths
 from llmspell_jupyter.errors import InvalidModelSpec, ModelNotFound
 from llmspell_jupyter.models import describe, spec
 from llmspell_jupyter.models.problems import bad_file, cannot_open
-from llmspell_jupyter.types import Lookup, ModelInfo, ModelSpec
+from llmspell_jupyter.types import Lookup, ModelInfo, ModelSpec, StoreKind
 
 #: Model that repeats what it is told; needs no weights and is not listed.
 ECHO = ModelInfo(
@@ -28,6 +28,7 @@ ECHO = ModelInfo(
     size_bytes=0,
     modified_at=0,
     architecture="echo",
+    store="none",
 )
 
 #: Bundled models: the package that carries each, and its id.
@@ -124,7 +125,7 @@ class _Place:
 
     id: str
     path: Path
-    bundled: bool = False
+    store: StoreKind = "folder"
 
 
 def _described(places: Iterable[_Place]) -> list[ModelInfo]:
@@ -134,7 +135,7 @@ def _described(places: Iterable[_Place]) -> list[ModelInfo]:
         if place.id.lower() in found:
             continue
         try:
-            info = describe.model(place.id, place.path, bundled=place.bundled)
+            info = describe.model(place.id, place.path, store=place.store)
         except OSError:
             continue  # It has gone meanwhile, or is not for this user.
         found[place.id.lower()] = info
@@ -205,7 +206,7 @@ def _at(name: str) -> ModelInfo:
     if here is None:
         return _file_at(path)
     if describe.is_model_folder(path):
-        return describe.model(str(path), path)
+        return describe.model(str(path), path, store="path")
     found = [each for each in sorted(here) if describe.is_gguf(each)]
     if len(found) > 1:
         names = [each.name for each in found]
@@ -215,7 +216,7 @@ def _at(name: str) -> ModelInfo:
             data={"path": name, "models": names},
         )
     # A folder without any is looked at as well: what is missing in it is worth a word.
-    return describe.model(str(path), found[0] if found else path)
+    return describe.model(str(path), found[0] if found else path, store="path")
 
 
 def _file_at(path: Path) -> ModelInfo:
@@ -223,7 +224,7 @@ def _file_at(path: Path) -> ModelInfo:
         raise bad_file(path, f"safetensors are named by the folder that they are in, {path.parent}")
     if not path.is_file():
         raise bad_file(path, "it is not a regular file")
-    return describe.model(str(path), path)
+    return describe.model(str(path), path, store="path")
 
 
 def _bundled() -> Iterator[_Place]:
@@ -231,7 +232,7 @@ def _bundled() -> Iterator[_Place]:
         found = importlib.util.find_spec(package)
         for root in (found.submodule_search_locations or ()) if found else ():
             for path in _models_in(Path(root), *_inside(Path(root))):
-                yield _Place(model_id, path, bundled=True)
+                yield _Place(model_id, path, store="bundled")
 
 
 def _in_folders(folders: Sequence[Path]) -> Iterator[_Place]:

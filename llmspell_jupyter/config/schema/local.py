@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from llmspell_jupyter.config.schema._fields import Section, number, place, text, whole, words
+from llmspell_jupyter.config.schema._fields import (
+    Section,
+    flag,
+    number,
+    place,
+    secret,
+    text,
+    whole,
+    words,
+)
+from llmspell_jupyter.config.schema._secrets import SecretText
 
 
 class LocalEngineSettings(Section):
@@ -63,6 +73,41 @@ class ModelSettings(Section):
     )
     pinned: tuple[str, ...] = words(
         (), "Models that stay in memory once they are loaded, such as smollm2:135m.", acts=True
+    )
+    hub_cache: str | None = place(
+        None,
+        "Store of pulled models, laid out as the Hugging Face cache; None is that cache.",
+        acts=True,
+    )
+    shared: tuple[str, ...] = words(
+        (),
+        "Further stores of that layout, which are only read.",
+        acts=True,
+        separator="PATH",
+    )
+    catalogs: tuple[str, ...] = words(
+        (), "Files with models beside those of the catalog.", acts=True, separator="PATH"
+    )
+    ollama_store: str | None = place(
+        None, "Folder of Ollama's files; None is where Ollama has them.", acts=True
+    )
+    hub_endpoint: str = text(
+        "https://huggingface.co", "Address of the hub that models are pulled from.", acts=True
+    )
+    hub_token: SecretText | None = secret("Token for the hub.", acts=True)
+    offline: bool = flag(False, "Ask no network for models.", acts=True)
+    download_hosts: tuple[str, ...] = words(
+        ("*.hf.co", "*.huggingface.co"),
+        "Hosts beside the hub's that it may send downloads to, such as files.example.org.",
+        acts=True,
+    )
+    download_bytes_per_second: int = whole(
+        0,
+        0,
+        10**12,
+        "Most for all downloads together; 0 is no limit.",
+        unit="bytes per second",
+        acts=True,
     )
 
 

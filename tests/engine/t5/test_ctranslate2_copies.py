@@ -161,7 +161,7 @@ def test_it_lies_in_the_data_folder_when_the_model_may_not_be_touched(
 
 def test_nothing_is_written_into_an_installed_package(model: ModelInfo, data_folder: Path) -> None:
     before = sorted(model.path.iterdir())
-    load(replace(model, bundled=True))
+    load(replace(model, store="bundled"))
     assert sorted(model.path.iterdir()) == before
     assert len(list(data_folder.iterdir())) == 1
 
