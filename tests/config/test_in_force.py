@@ -139,6 +139,15 @@ def _engine(
     return proof
 
 
+def _hub_token(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("MINE", "hf_secret")
+    environment.use(_given('[models]\nhub_token = "${MINE}"').values)
+    sources = environment.sources()
+    assert "hf_secret" not in repr(environment.for_engine().get("LLMSPELL_MODELS_HUB_TOKEN"))
+    environment.use({})
+    assert sources.token == "hf_secret" and "hf_secret" not in repr(sources)
+
+
 def _auto_profile(patch: pytest.MonkeyPatch) -> None:
     settings = AgentSettings(name="a", provider="candle", model="echo")
     with pytest.raises(ProviderError, match="not configured"):
@@ -183,6 +192,15 @@ PROOFS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "engine.model_ttl_seconds": _engine("engine.model_ttl_seconds", "1.5", lambda: environment.model_ttl_seconds(), 1.5),
     "models.path": _engine("models.path", '["/m/a", "/m/b"]', lambda: [str(each) for each in paths.model_folders()[:2]], ["/m/a", "/m/b"]),
     "models.pinned": _engine("models.pinned", '["smollm2:135m", "echo"]', lambda: environment.pinned(), ("smollm2:135m", "echo")),
+    "models.hub_cache": _engine("models.hub_cache", '"/c"', lambda: str(environment.hub_caches()[0]), "/c"),
+    "models.shared": _engine("models.shared", '["/s/a", "/s/b"]', lambda: [str(each) for each in environment.hub_caches()[1:]], ["/s/a", "/s/b"]),
+    "models.catalogs": _engine("models.catalogs", '["/c/a.toml"]', lambda: [str(each) for each in environment.catalogs()], ["/c/a.toml"]),
+    "models.ollama_store": _engine("models.ollama_store", '"/o"', lambda: str(environment.ollama_store()), "/o"),
+    "models.hub_endpoint": _engine("models.hub_endpoint", '"http://hub.test:1/"', lambda: environment.sources().endpoint, "http://hub.test:1"),
+    "models.hub_token": _hub_token,
+    "models.offline": _engine("models.offline", "true", lambda: environment.sources().offline, True),
+    "models.download_hosts": _engine("models.download_hosts", '["a.test", "*.b.test"]', lambda: environment.sources().hosts, ("a.test", "*.b.test")),
+    "models.download_bytes_per_second": _engine("models.download_bytes_per_second", "5_000", lambda: environment.sources().bytes_per_second, 5_000),
     "notebook.render": _render,
 }  # fmt: skip
 
