@@ -103,7 +103,7 @@ class ModelError(LLMSpellError):
 
 
 class InvalidModelSpec(ModelError, ValueError):
-    """A model name does not follow ``model[:variant][@backend]``."""
+    """A model name does not follow the grammar, or leads out of the folder it belongs in."""
 
 
 class ModelNotFound(ModelError, LookupError):

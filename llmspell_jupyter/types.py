@@ -14,9 +14,22 @@ StoreKind = Literal["bundled", "folder", "path", "hub", "shared", "ollama", "non
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
+#: Backends of this machine by name; a synonym stands for the name beside it.
+BACKENDS = {"candle": "candle", "local": "candle", "ollama": "ollama"}
+
+#: Prefixes of ``provider/model``. Any other text before a slash belongs to the model's name.
+PROVIDERS = frozenset(
+    {
+        *BACKENDS,
+        *("openai", "anthropic", "cohere", "gemini", "groq", "mistral"),
+        *("perplexity", "together", "replicate", "fireworks"),
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model as the user names it: ``[provider/]model[:variant][@backend]``.
+    """A model as the user names it; ``models.spec`` reads it and says what there is.
 
     Attributes:
         name: Model name, such as ``smollm2``; ``owner/name`` of a repository; a path.
@@ -35,11 +48,24 @@ class ModelSpec:
 
     @property
     def id(self) -> str:
-        """The spec without its backend, as listings show it."""
-        return f"{self.name}:{self.variant}" if self.variant else self.name
+        """The spec without backend and provider, as listings show it."""
+        text = f"{self.name}:{self.variant}" if self.variant else self.name
+        owner, slash, _ = self.name.partition("/")
+        # Without the hub's name these would be read as something else.
+        if self.kind == "repository" and (not slash or owner.lower() in PROVIDERS):
+            return f"hf.co/{text}"
+        return text
 
     def __str__(self) -> str:
-        return f"{self.id}@{self.backend}" if self.backend else self.id
+        text = f"{self.name}:{self.variant}" if self.variant else self.name
+        if self.kind == "repository":
+            text = f"hf.co/{text}"
+        elif self.provider:
+            text = f"{self.provider}/{text}"
+        elif "/" in self.name and self.name.partition("/")[0].lower() in BACKENDS:
+            # Ollama's name begins with a word that alone would be read as the backend.
+            text = f"ollama/{text}"
+        return f"{text}@{self.backend}" if self.backend else text
 
 
 @dataclass(frozen=True, slots=True)
