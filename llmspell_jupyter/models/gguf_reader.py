@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from llmspell_jupyter.models.problems import bad_file
 
@@ -102,20 +102,47 @@ def walk(path: Path, *, keep: frozenset[str] = frozenset()) -> Walk:
     """
     # Not memory-mapped: touching a page of a file that somebody is cutting ends the process.
     with path.open("rb", buffering=0) as file:
-        reader = _Reader(path, file, keep)
-        reader.read_metadata()
-        reader.read_tensors()
-        return Walk(reader.scalars, reader.lists, reader.tensors, reader.at, reader.size)
+        return walk_source(path, file, os.fstat(file.fileno()).st_size, keep=keep)
+
+
+class Source(Protocol):
+    """What can be read from any byte on."""
+
+    def seek(self, at: int, /) -> Any:
+        """Go on at this byte."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """So many bytes at most; none at its end."""
+
+
+def walk_source(
+    path: Path, source: Source, size: int, *, keep: frozenset[str] = frozenset()
+) -> Walk:
+    """Read a GGUF header from wherever it lies, a megabyte at a time.
+
+    Args:
+        path: What it is called in errors.
+        source: The bytes of the file.
+        size: How many there are in all.
+        keep: Keys of lists whose items are wanted.
+
+    Raises:
+        BadModelFile: As ``walk``.
+    """
+    reader = _Reader(path, source, size, keep)
+    reader.read_metadata()
+    reader.read_tensors()
+    return Walk(reader.scalars, reader.lists, reader.tensors, reader.at, reader.size)
 
 
 class _Reader:
     """A cursor over the file that never moves past its end; reads a megabyte at a time."""
 
-    def __init__(self, path: Path, file: BinaryIO, keep: frozenset[str]):
+    def __init__(self, path: Path, file: Source, size: int, keep: frozenset[str]):
         self.scalars: dict[str, Any] = {}
         self.lists: dict[str, Items] = {}
         self.tensors: dict[str, Tensor] = {}
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = size
         self._path = path
         self._file = file
         self._keep = keep
