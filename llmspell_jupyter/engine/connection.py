@@ -13,7 +13,7 @@ from typing import Literal
 import psutil
 
 #: Changes when an older client could not talk to a newer engine, or the other way round.
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from llmspell_jupyter.engine.charges import Charges
 from llmspell_jupyter.engine.fairness import ServiceClass
 from llmspell_jupyter.engine.jobs import Job, JobKind, Jobs
 from llmspell_jupyter.engine.metrics import Asked, Metrics
+from llmspell_jupyter.engine.model_files import ModelFiles
 from llmspell_jupyter.engine.post import Bounds, Post
 from llmspell_jupyter.engine.queue import Ticket
 from llmspell_jupyter.engine.supervisor import Supervisor
@@ -63,6 +64,7 @@ class Engine:
         self.jobs = Jobs()
         self.supervisor = Supervisor(bounds)
         self.metrics = Metrics()
+        self.files = ModelFiles(self.supervisor, self.jobs, self.metrics)
 
     def models(self, lookup: Lookup) -> list[ModelInfo]:
         """Models on this machine."""
@@ -161,12 +163,16 @@ class Engine:
         """Workers and jobs as JSON values."""
         return {
             "workers": self.supervisor.to_wire(),
-            "jobs": [job.to_wire() for job in self.jobs],
+            "jobs": [job.to_wire() for job in (*self.jobs, *self.files.pulls)],
         }
 
+    def cancel(self, job_id: str) -> bool:
+        """End a job; False when there is none of this id any more."""
+        return self.jobs.cancel(job_id) or self.files.pulls.cancel(job_id)
+
     async def close(self) -> None:
-        """End all workers."""
-        await self.supervisor.close()
+        """End all downloads and workers."""
+        await asyncio.gather(self.files.pulls.close(), self.supervisor.close())
 
 
 def worker_of(post: Post) -> WorkerProcess:

@@ -27,8 +27,8 @@ from llmspell_jupyter.types import Chunk, EngineRequest, Progress, Result
 
 Part = Progress | Chunk | Result
 
-# The engine sends a sign of life every five seconds.
-_SILENCE_SECONDS = 30.0
+#: The engine sends a sign of life every five seconds.
+SILENCE_SECONDS = 30.0
 
 #: Waiting in short turns lets Ctrl-C through on systems where a lock cannot be interrupted.
 TURN_SECONDS = 0.2
@@ -109,7 +109,7 @@ async def _parts(request: EngineRequest) -> AsyncIterator[Part]:
                 # halves of characters.
                 content=json.dumps(calls.body(request)),
                 headers={"Content-Type": "application/json"},
-                timeout=httpx.Timeout(5.0, read=_SILENCE_SECONDS),
+                timeout=httpx.Timeout(5.0, read=SILENCE_SECONDS),
             )
         )
         if response.is_error:
@@ -137,7 +137,7 @@ def refusal(response: httpx.Response) -> LLMSpellError:
 
 def _gone(error: httpx.TransportError | None, pid: int) -> EngineDied:
     silent = isinstance(error, httpx.TimeoutException)
-    how = f"was silent for {_SILENCE_SECONDS:.0f} s" if silent else "ended while it answered"
+    how = f"was silent for {SILENCE_SECONDS:.0f} s" if silent else "ended while it answered"
     return EngineDied(
         f"The engine (process {pid}) {how}.",
         hint=STOP_ENGINE if silent else f"Run the cell again. {SEE_LOGS}",

@@ -13,7 +13,12 @@ from typing import Any, Literal
 from llmspell_jupyter.errors import Interrupted
 from llmspell_jupyter.types import Phase
 
-JobKind = Literal["answer", "embedding", "tokens", "load"]
+JobKind = Literal["answer", "embedding", "tokens", "load", "pull", "verify"]
+
+
+def new_id() -> str:
+    """An id that nobody can guess."""
+    return uuid.uuid4().hex
 
 
 @dataclass(slots=True)
@@ -33,7 +38,7 @@ class Job:
     kind: JobKind
     model: str
     client: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=new_id)
     phase: Phase = Phase.QUEUED
     ahead: int = 0
     tokens: int = 0

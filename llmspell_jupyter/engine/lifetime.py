@@ -25,13 +25,23 @@ class Lifetime:
         owned: End when every owner seen so far has ended. An engine that a user started by hand
             stays without owners.
         stop: Called once, when it is time.
+        working: Whether there is work that nobody has to wait for, such as a download.
     """
 
-    def __init__(self, app: ASGIApp, *, idle_seconds: float, owned: bool, stop: Callable[[], None]):
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        idle_seconds: float,
+        owned: bool,
+        stop: Callable[[], None],
+        working: Callable[[], bool] = lambda: False,
+    ):
         self._app = app
         self._idle_seconds = idle_seconds
         self._owned = owned
         self._stop = stop
+        self._working = working
         self._owners: dict[int, psutil.Process] = {}
         self._open = 0
         self._last = time.monotonic()
@@ -68,6 +78,8 @@ class Lifetime:
         self._stop()
 
     def _is_idle(self) -> bool:
+        if self._working():
+            self._last = time.monotonic()
         quiet = time.monotonic() - self._last
         return self._idle_seconds > 0 and not self._open and quiet > self._idle_seconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -18,13 +19,17 @@ from llmspell_jupyter.engine.backend import (
 )
 from llmspell_jupyter.errors import from_wire
 from llmspell_jupyter.types import (
+    Availability,
+    AvailableModel,
     EmbeddingRequest,
+    FileProgress,
     GenerationRequest,
     LoadOptions,
     Lookup,
     Message,
     ModelInfo,
     ModelRequest,
+    PullProgress,
     Sampling,
     TokenizeRequest,
     TokenLogprob,
@@ -41,6 +46,29 @@ def model_to_wire(model: ModelInfo) -> dict[str, Any]:
 def model_from_wire(wire: dict[str, Any]) -> ModelInfo:
     """A model as ``model_to_wire`` wrote it."""
     return ModelInfo(**{**wire, "path": Path(wire["path"])})
+
+
+def pull_to_wire(progress: PullProgress) -> dict[str, Any]:
+    """How far a pull is, with its percentage; ``pull_from_wire`` is the inverse."""
+    return asdict(progress) | {"phase": str(progress.phase), "percent": progress.percent}
+
+
+def pull_from_wire(wire: dict[str, Any]) -> PullProgress:
+    """How far a pull is, as ``pull_to_wire`` wrote it.
+
+    Raises:
+        TypeError: A field is missing or of another type.
+    """
+    return cast("PullProgress", _read(PullProgress, wire))
+
+
+def availability_from_wire(wire: dict[str, Any]) -> Availability:
+    """What can be had, from what ``dataclasses.asdict`` made of it.
+
+    Raises:
+        TypeError: A field is missing or of another type.
+    """
+    return cast("Availability", _read(Availability, wire))
 
 
 def request_to_wire(request: ModelRequest) -> dict[str, Any]:
@@ -136,6 +164,7 @@ _HINTS = {
         *_REQUESTS.values(),
         *(Message, Sampling, LoadOptions, Lookup, TokenLogprob),
         *(Reading, Token, Finished, Embedded, Tokenized),
+        *(PullProgress, FileProgress, Availability, AvailableModel),
     )
 }
 _EVENTS = {each.__name__: each for each in (Reading, Token, Finished, Embedded, Tokenized)}
@@ -167,6 +196,11 @@ def _value(kind: Any, value: Any) -> Any:
         if value not in get_args(kind):
             raise TypeError(f"{value!r:.80} is none of {get_args(kind)}")
         return value
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        try:
+            return kind(_of(str, value))
+        except ValueError:
+            raise TypeError(f"{value!r:.80} is none of {[*kind]}") from None
     if kind is float and isinstance(value, int):
         kind = int
     return _of(get_origin(kind) or kind, value)

@@ -66,6 +66,14 @@ class Metrics:
             _WHICH,
             bounds=_SPEEDS,
         )
+        self._pulls = Counter(
+            "llmspell_pulls_total",
+            "Downloads and checks of models that have ended, by how.",
+            ("kind", "outcome"),
+        )
+        self._downloaded = Counter(
+            "llmspell_downloaded_bytes_total", "Bytes of models that were downloaded to their end."
+        )
 
     async def measured(
         self, asked: Asked, parts: AsyncGenerator[Part, None]
@@ -86,6 +94,18 @@ class Metrics:
             raise
         finally:
             self._requests.add(asked.kind, asked.model, asked.backend, outcome)
+
+    def pulled(self, kind: str, error: LLMSpellError | None, downloaded: int) -> None:
+        """Count a download or check of a model that has ended.
+
+        Args:
+            kind: ``pull`` or ``verify``.
+            error: What it failed with; None when it is complete.
+            downloaded: Bytes that came over the network.
+        """
+        failed = "cancelled" if isinstance(error, Interrupted) else type(error).__name__
+        self._pulls.add(kind, "ok" if error is None else failed)
+        self._downloaded.add(number=downloaded)
 
     def _count(self, asked: Asked, facts: Mapping[str, Any]) -> None:
         which = (asked.model, asked.backend)
@@ -111,6 +131,7 @@ class Metrics:
             *_engine(status),
             *_models(status["workers"], status["jobs"]),
             *(self._requests, self._read, self._cached, self._written, self._first, self._speed),
+            *(self._pulls, self._downloaded),
         )
         return "".join(family.text() for family in families)
 
@@ -148,6 +169,8 @@ def _models(
         resident[model] += _resident(worker["pid"])
         loaded[model] += worker["state"] == "ready"
     for job in jobs:
+        if "progress" in job:
+            continue  # Of files, not of a loaded model.
         queued = job["phase"] == Phase.QUEUED
         (waiting if queued else running)[(job["model"],)] += 1
     told = (

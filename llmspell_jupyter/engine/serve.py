@@ -114,6 +114,8 @@ async def _serve(settings: Settings) -> None:
 
         def stop() -> None:
             server.should_exit = True
+            # Those who watch are told why.
+            engine.files.pulls.stop()
 
         hosts = frozenset({address}) if settings.transport == "tcp" else None
         outdated = versions.warnings()
@@ -125,6 +127,7 @@ async def _serve(settings: Settings) -> None:
             idle_seconds=settings.idle_seconds,
             owned=settings.owner is not None,
             stop=stop,
+            working=lambda: any(engine.files.pulls),
         )
         if settings.owner is not None:
             lifetime.add_owner(settings.owner)

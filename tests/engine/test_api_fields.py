@@ -25,12 +25,17 @@ from llmspell_jupyter.types import (
 )
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+PLACES = st.lists(WORDS.map("/".__add__), max_size=3).map(tuple)
 BIASES = st.dictionaries(st.integers(0, 10**9), st.floats(-100, 100), max_size=3)
 
 
 def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
     if name == "logit_bias":
         return BIASES.map(lambda each: tuple(each.items()))
+    if name in ("caches", "catalogs"):
+        return PLACES
+    if name == "ollama_store":
+        return st.just("") | WORDS.map("/".__add__)
     if get_origin(hint) in (Union, UnionType):
         inner = next(each for each in get_args(hint) if each is not NoneType)
         return st.none() | _values(name, inner)

@@ -45,8 +45,8 @@ def body(request: EngineRequest) -> dict[str, Any]:
     """A request as the engine reads it; what has its usual value is left out."""
     ours: dict[str, Any] = {
         "progress": True,
-        "options": _unusual(request.options, LoadOptions()),
-        "lookup": _unusual(request.lookup, Lookup()),
+        "options": unusual(request.options, LoadOptions()),
+        "lookup": unusual(request.lookup, Lookup()),
     }
     value = {"model": request.model, "stream": True, "llmspell": ours}
     if isinstance(request, LoadRequest):
@@ -69,7 +69,7 @@ def _said(messages: Sequence[Message] | None, prompt: str | None) -> dict[str, A
 
 
 def _how(request: GenerationRequest) -> dict[str, Any]:
-    how = _unusual(request.sampling, Sampling())
+    how = unusual(request.sampling, Sampling())
     if "logit_bias" in how:
         how["logit_bias"] = {str(token): bias for token, bias in how["logit_bias"]}
     if request.max_tokens != _USUAL.max_tokens:
@@ -88,8 +88,8 @@ def _how(request: GenerationRequest) -> dict[str, Any]:
     return how
 
 
-def _unusual(value: Any, usual: Any) -> dict[str, Any]:
-    """The fields of a dataclass that differ from those of another."""
+def unusual(value: Any, usual: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from those of another of its kind."""
     return {
         name: mine
         for name in usual.__dataclass_fields__

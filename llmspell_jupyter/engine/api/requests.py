@@ -1,24 +1,25 @@
-"""What a request may say. Fields that our types have are made from them, bounds included."""
+"""What a question to a model may say."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-)
+from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
-from llmspell_jupyter.engine import limits
-from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.engine.api.reading import (
+    MOST_ITEMS,
+    Strict,
+    inside,
+    lacking,
+    lookup,
+    optional,
+    tuples,
+    valid,
+    within,
+    wrong,
+)
 from llmspell_jupyter.types import (
     EmbeddingRequest,
     EngineRequest,
@@ -33,75 +34,24 @@ from llmspell_jupyter.types import (
 
 _T = TypeVar("_T", bound=BaseModel)
 
-# How pydantic names the alternatives of a union.
-_KIND = re.compile(r"\[|^(constrained-)?str$")
-
-_MOST_ITEMS = 10_000
-
-_UNSUPPORTED = "is not supported by this engine"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _within(name: str) -> Any:
-    """The bounds of a field."""
-    least, most = limits.bounds(name) or (None, None)
-    return Field(ge=least, le=most)
-
-
-def _field(name: str, hint: Any) -> Any:
-    """The type of an optional JSON value for a field of a dataclass."""
-    if get_origin(hint) in (Union, UnionType):
-        hint = next(each for each in get_args(hint) if each is not NoneType)
-    if get_origin(hint) is tuple:
-        hint = Annotated[list[get_args(hint)[0]], Field(max_length=_MOST_ITEMS)]  # type: ignore[misc]
-    return (Annotated[hint, _within(name)] if limits.bounds(name) else hint) | None
-
-
-def _optional(cls: type[Any]) -> dict[str, Any]:
-    """The fields of a dataclass for ``create_model``; all may be left out or null."""
-    return {name: (_field(name, hint), None) for name, hint in get_type_hints(cls).items()}
-
-
-def _inside(name: str, cls: type[Any]) -> Any:
-    """A table with the fields of a dataclass, empty if it is left out."""
-    model = create_model(name, __base__=_Strict, **_optional(cls))
-    return (model, Field(default_factory=model))
-
-
-def _lacking(*harmless: Any) -> BeforeValidator:
-    """Of OpenAI's fields that the engine lacks: null and these values ask for nothing of it.
-
-    Clients send such fields by themselves, and give an answer's fields back with the next question.
-    """
-
-    def check(value: Any) -> Any:
-        if value is not None and value not in harmless:
-            raise PydanticCustomError("lacking", _UNSUPPORTED)
-        return value
-
-    return BeforeValidator(check)
-
 
 # Messages, formats and the other small tables
 
 
-class _TextPart(_Strict):
+class _TextPart(Strict):
     type: Literal["text"]
     text: str
 
 
-class _Message(_Strict):
+class _Message(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[_TextPart]
-    name: Annotated[Any, _lacking()] = None
-    refusal: Annotated[Any, _lacking()] = None
-    annotations: Annotated[Any, _lacking([])] = None
-    audio: Annotated[Any, _lacking()] = None
-    tool_calls: Annotated[Any, _lacking([])] = None
-    function_call: Annotated[Any, _lacking()] = None
+    name: Annotated[Any, lacking()] = None
+    refusal: Annotated[Any, lacking()] = None
+    annotations: Annotated[Any, lacking([])] = None
+    audio: Annotated[Any, lacking()] = None
+    tool_calls: Annotated[Any, lacking([])] = None
+    function_call: Annotated[Any, lacking()] = None
 
     def message(self) -> Message:
         role = "system" if self.role == "developer" else self.role
@@ -110,10 +60,10 @@ class _Message(_Strict):
         return Message(role, "".join(part.text for part in self.content))
 
 
-_Messages = Annotated[list[_Message], Field(min_length=1, max_length=_MOST_ITEMS)]
+_Messages = Annotated[list[_Message], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
-class _NamedSchema(_Strict):
+class _NamedSchema(Strict):
     name: str
     schema_: dict[str, Any] = Field(alias="schema")
     # Every schema holds strictly here.
@@ -121,31 +71,31 @@ class _NamedSchema(_Strict):
     description: str | None = None
 
 
-class _ResponseFormat(_Strict):
+class _ResponseFormat(Strict):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: _NamedSchema | None = None
 
     def schema_of_answer(self) -> dict[str, Any] | None:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise _wrong("response_format.json_schema", "goes with type 'json_schema'")
+            raise wrong("response_format.json_schema", "goes with type 'json_schema'")
         if self.json_schema is not None:
             return self.json_schema.schema_
         return {"type": "object"} if self.type == "json_object" else None
 
 
-class _StreamOptions(_Strict):
+class _StreamOptions(Strict):
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class _Ours(_Strict):
+class _Ours(Strict):
     progress: bool = False
 
     def load(self) -> dict[str, Any]:
         """``options`` and ``lookup`` as fields of a request."""
-        given = self.model_dump(include={"options", "lookup"}, exclude_none=True)
-        lookup = Lookup(**_tuples(given["lookup"]))
-        return {"options": LoadOptions(**given["options"]), "lookup": lookup}
+        given = self.model_dump(include={"options"}, exclude_none=True)
+        # The subclasses that are bodies have both.
+        return {"options": LoadOptions(**given["options"]), "lookup": lookup(self.lookup)}  # type: ignore[attr-defined]
 
 
 class _OurWords(_Ours):
@@ -174,7 +124,7 @@ class Body:
     base64: bool = False
 
 
-class _Asked(_Strict):
+class _Asked(Strict):
     """What all bodies have."""
 
     model: str
@@ -191,8 +141,8 @@ class _Asked(_Strict):
 
 
 _Stop = Annotated[str, Field(min_length=1, max_length=1_000)]
-_Count = Annotated[int, _within("max_tokens")]
-_Logprobs = Annotated[int, _within("logprobs")]
+_Count = Annotated[int, within("max_tokens")]
+_Logprobs = Annotated[int, within("logprobs")]
 _Token = Annotated[str, Field(pattern=r"^\d{1,10}$")]
 # Minus infinity forbids a token; what is not a number compares with nothing.
 _Bias = Annotated[float, Field(lt=float("inf"))]
@@ -238,7 +188,7 @@ class _Completion(_Asked):
             given["logit_bias"] = [
                 (int(token), bias) for token, bias in given["logit_bias"].items()
             ]
-        return Sampling(**_tuples(given))
+        return Sampling(**tuples(given))
 
 
 class _Chat(_Completion):
@@ -246,23 +196,23 @@ class _Chat(_Completion):
     max_completion_tokens: _Count | None = None
     logprobs: bool | None = None
     top_logprobs: _Logprobs | None = None
-    tools: Annotated[Any, _lacking([])] = None
-    tool_choice: Annotated[Any, _lacking("none", "auto")] = None
-    parallel_tool_calls: Annotated[Any, _lacking(True, False)] = None
-    functions: Annotated[Any, _lacking([])] = None
-    function_call: Annotated[Any, _lacking("none", "auto")] = None
-    modalities: Annotated[Any, _lacking(["text"])] = None
-    audio: Annotated[Any, _lacking()] = None
-    prediction: Annotated[Any, _lacking()] = None
-    web_search_options: Annotated[Any, _lacking()] = None
-    moderation: Annotated[Any, _lacking()] = None
-    reasoning_effort: Annotated[Any, _lacking("none")] = None
-    verbosity: Annotated[Any, _lacking("medium")] = None
-    service_tier: Annotated[Any, _lacking("auto", "default")] = None
+    tools: Annotated[Any, lacking([])] = None
+    tool_choice: Annotated[Any, lacking("none", "auto")] = None
+    parallel_tool_calls: Annotated[Any, lacking(True, False)] = None
+    functions: Annotated[Any, lacking([])] = None
+    function_call: Annotated[Any, lacking("none", "auto")] = None
+    modalities: Annotated[Any, lacking(["text"])] = None
+    audio: Annotated[Any, lacking()] = None
+    prediction: Annotated[Any, lacking()] = None
+    web_search_options: Annotated[Any, lacking()] = None
+    moderation: Annotated[Any, lacking()] = None
+    reasoning_effort: Annotated[Any, lacking("none")] = None
+    verbosity: Annotated[Any, lacking("medium")] = None
+    service_tier: Annotated[Any, lacking("auto", "default")] = None
 
     def request(self) -> GenerationRequest:
         if self.top_logprobs is not None and not self.logprobs:
-            raise _wrong("top_logprobs", "goes with logprobs = true")
+            raise wrong("top_logprobs", "goes with logprobs = true")
         request = self.generation(
             messages=tuple(each.message() for each in self.messages),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
@@ -282,9 +232,9 @@ def _one_prompt(value: Any) -> Any:
 class _Text(_Completion):
     prompt: Annotated[str, BeforeValidator(_one_prompt)]
     logprobs: _Logprobs | None = None
-    best_of: Annotated[Any, _lacking(1)] = None
-    echo: Annotated[Any, _lacking(False)] = None
-    suffix: Annotated[Any, _lacking("")] = None
+    best_of: Annotated[Any, lacking(1)] = None
+    echo: Annotated[Any, lacking(False)] = None
+    suffix: Annotated[Any, lacking("")] = None
 
     def request(self) -> GenerationRequest:
         return self.generation(prompt=self.prompt, logprobs=self.logprobs)
@@ -300,11 +250,11 @@ def _texts(value: Any) -> Any:
 
 class _Embedding(_Asked):
     input: Annotated[
-        str | Annotated[list[str], Field(max_length=_MOST_ITEMS)],
+        str | Annotated[list[str], Field(max_length=MOST_ITEMS)],
         BeforeValidator(_texts),
     ]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Annotated[int, _within("dimensions")] | None = None
+    dimensions: Annotated[int, within("dimensions")] | None = None
 
     def body(self) -> Body:
         return replace(super().body(), base64=self.encoding_format == "base64")
@@ -320,7 +270,7 @@ class _Tokens(_Asked):
 
     def request(self) -> TokenizeRequest:
         if (self.prompt is None) == (self.messages is None):
-            raise _wrong("prompt", "either this or messages is needed, and not both")
+            raise wrong("prompt", "either this or messages is needed, and not both")
         messages = tuple(each.message() for each in self.messages) if self.messages else None
         return TokenizeRequest(self.model, messages, self.prompt, **self.llmspell.load())
 
@@ -347,14 +297,14 @@ def _whole(base: type[_T], ours: type[_Ours] = _Ours, **fields: Any) -> type[_T]
     extension = create_model(
         "llmspell",
         __base__=ours,
-        options=_inside("options", LoadOptions),
-        lookup=_inside("lookup", Lookup),
+        options=inside("options", LoadOptions),
+        lookup=inside("lookup", Lookup),
     )
     fields["llmspell"] = (extension, Field(default_factory=extension))
     return create_model(base.__name__.strip("_"), __base__=base, **fields)
 
 
-_SAMPLING = _optional(Sampling) | {"logit_bias": (dict[_Token, _Bias] | None, None)}
+_SAMPLING = optional(Sampling) | {"logit_bias": (dict[_Token, _Bias] | None, None)}
 
 CHAT = _whole(_Chat, _OurWords, **_SAMPLING)
 TEXT = _whole(_Text, _OurWords, **_SAMPLING)
@@ -374,12 +324,7 @@ def read(value: Any, kind: type[_Asked]) -> Body:
     Raises:
         RequestError: A field is unknown, missing, of the wrong type or out of range.
     """
-    return _valid(value, kind).body()
-
-
-def _tuples(given: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples of our dataclasses."""
-    return {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
+    return valid(value, kind).body()
 
 
 def read_unload(value: Any) -> tuple[LoadRequest, bool]:
@@ -388,32 +333,5 @@ def read_unload(value: Any) -> tuple[LoadRequest, bool]:
     Raises:
         RequestError: As ``read``.
     """
-    asked = _valid(value, UNLOAD)
+    asked = valid(value, UNLOAD)
     return asked.request(), asked.force
-
-
-def _valid(value: Any, kind: type[_T]) -> _T:
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise _explain(error) from None
-    except RecursionError:
-        raise RequestError("The body is nested too deeply.") from None
-
-
-def _explain(error: ValidationError) -> RequestError:
-    # Where several kinds of value are allowed, the complaint that got furthest is about the kind
-    # that was meant; the names of the kinds stand between those of the fields.
-    worst = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
-    field = ".".join(str(part) for part in worst["loc"] if not _KIND.search(str(part)))
-    if not field:
-        return RequestError("The body is not a JSON object with a request.")
-    if worst["type"] in ("extra_forbidden", "lacking"):
-        return _wrong(field, _UNSUPPORTED, hint="Leave it out.")
-    return _wrong(field, worst["msg"].lower())
-
-
-def _wrong(field: str, cause: str, *, hint: str = "") -> RequestError:
-    # A name may be anything that JSON can hold.
-    name = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in field[:200])
-    return RequestError(f"{name}: {cause}.", hint=hint, data={"param": name})

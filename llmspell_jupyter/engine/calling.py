@@ -1,0 +1,131 @@
+"""Calls to the engine that block, from any thread."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from llmspell_jupyter.engine import start
+from llmspell_jupyter.engine.connection import Connection
+from llmspell_jupyter.engine.generation import TURN_SECONDS, Generation, refusal
+from llmspell_jupyter.errors import SEE_LOGS, EngineDied, Interrupted
+
+_T = TypeVar("_T")
+
+
+class Calls:
+    """Requests on an event loop of their own in a background thread.
+
+    They work the same from a kernel's main thread, from the Lua thread and from a plain program,
+    and can be cancelled at any point of their way.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._portal: BlockingPortal | None = None
+        self._kept = ExitStack()
+        self._waiting: set[Future[Any] | Generation] = set()
+
+    def close(self) -> None:
+        """Cancel what is under way and end the background thread; happens by itself at exit."""
+        with self._lock:
+            portal, self._portal = self._portal, None
+            if portal is not None:
+                portal.call(portal.stop, True)
+                self._kept.close()
+
+    def cancel(self) -> None:
+        """End the calls that wait for an answer now; each raises ``Interrupted``.
+
+        Jobs that the engine does whether or not anybody waits, such as downloads, go on.
+        """
+        for future in tuple(self._waiting):
+            future.cancel()
+
+    def _post(self, path: str, body: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Ask the engine, which is started if need be; its answer within so many seconds."""
+
+        async def ask() -> dict[str, Any]:
+            return await post(await start.find_or_start(), path, body, seconds)
+
+        return self._wait(ask)
+
+    def _wait(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        future = self._ready_portal().start_task_soon(ask)
+        self._waiting.add(future)
+        try:
+            return _result(future)
+        finally:
+            self._waiting.discard(future)
+            future.cancel()
+
+    def _ready_portal(self) -> BlockingPortal:
+        with self._lock:
+            if self._portal is None:
+                self._portal = self._kept.enter_context(
+                    start_blocking_portal("asyncio", name="llmspell")
+                )
+                atexit.register(self.close)
+            return self._portal
+
+
+def _result(future: Future[_T]) -> _T:
+    while True:
+        try:
+            return future.result(timeout=TURN_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
+        except CancelledError:
+            raise Interrupted("Stopped while it waited for the engine.") from None
+
+
+async def get(connection: Connection, path: str) -> dict[str, Any]:
+    """What this engine answers to a question."""
+    async with start.http_client(connection) as client:
+        return _value(await client.get(path))
+
+
+async def post(
+    connection: Connection, path: str, body: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """What this engine answers to a request, within so many seconds.
+
+    Raises:
+        EngineDied: It ended meanwhile.
+    """
+    async with start.http_client(connection) as client:
+        try:
+            return _value(await client.post(path, **content(body), timeout=seconds))
+        except httpx.TransportError as error:
+            silent = isinstance(error, httpx.TimeoutException)
+            how = f"did not answer within {seconds:.0f} s" if silent else "ended while it worked"
+            raise EngineDied(
+                f"The engine (process {connection.pid}) {how}.",
+                hint=SEE_LOGS,
+                data={"pid": connection.pid},
+            ) from None
+
+
+def content(body: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments of httpx that send this body."""
+    if body is None:
+        return {}
+    # Not httpx's json, which fails on what the engine refuses with a reason: NaN, and halves of
+    # characters.
+    return {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+
+
+def _value(response: httpx.Response) -> dict[str, Any]:
+    if response.is_error:
+        raise refusal(response)
+    value: dict[str, Any] = response.json()
+    return value

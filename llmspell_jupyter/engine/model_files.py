@@ -1,0 +1,204 @@
+"""The engine's side of model files: what can be had, fetched, checked, removed.
+
+What talks to servers, and the libraries for it, are imported at first use, on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Hashable
+from contextlib import suppress
+from dataclasses import asdict
+from threading import Event
+from typing import Any
+
+from llmspell_jupyter.engine import messages
+from llmspell_jupyter.engine.jobs import Jobs
+from llmspell_jupyter.engine.metrics import Metrics
+from llmspell_jupyter.engine.pulls import PullJob, Pulls, Report, Work
+from llmspell_jupyter.engine.supervisor import Supervisor
+from llmspell_jupyter.errors import EngineBusy, LLMSpellError
+from llmspell_jupyter.models import inspect, spec, store
+from llmspell_jupyter.models.folder import inspect_folder
+from llmspell_jupyter.types import Lookup, ModelInfo, PullProgress, PullRequest, Sources
+
+# A chat template can be as long as a book.
+_LONGEST_FACT = 4_000
+
+
+class ModelFiles:
+    """Model files of this machine and of the servers. Use from one event loop.
+
+    Attributes:
+        pulls: The jobs that fetch or check models.
+
+    Args:
+        supervisor: Knows which models are loaded.
+        jobs: Knows which work.
+        metrics: Counts what ended.
+    """
+
+    def __init__(self, supervisor: Supervisor, jobs: Jobs, metrics: Metrics):
+        self.pulls = Pulls(self._ended)
+        self._supervisor = supervisor
+        self._jobs = jobs
+        self._metrics = metrics
+        self._lookups: dict[str, Lookup] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def pull(self, request: PullRequest, client: str) -> PullJob:
+        """The job that fetches a model; one under way is joined.
+
+        Raises:
+            InvalidModelSpec: The name follows no grammar, or nothing can be fetched by it.
+        """
+        key, work = await asyncio.to_thread(_pulling, request)
+        job = self.pulls.start(
+            *("pull", key, request.model, client, work), secret=request.sources.token
+        )
+        self._lookups[job.id] = request.lookup
+        return job
+
+    async def verify(self, name: str, lookup: Lookup, client: str) -> PullJob:
+        """The job that compares a model's files with what was published.
+
+        Raises:
+            ModelNotFound: There is no such model.
+        """
+        model = await asyncio.to_thread(store.resolve, name, lookup)
+
+        def work(report: Report, stop: Event) -> PullProgress:
+            from llmspell_jupyter.models import verify
+
+            return verify.verify(model, report, stop)
+
+        return self.pulls.start("verify", str(model.path), model.id, client, work)
+
+    async def available(
+        self, backend: str | None, search: str, sources: Sources, lookup: Lookup
+    ) -> dict[str, Any]:
+        """What can be had, as JSON values."""
+
+        def look() -> dict[str, Any]:
+            from llmspell_jupyter.models import available
+
+            return asdict(available.available(backend, search, sources, lookup))
+
+        return await asyncio.to_thread(look)
+
+    async def remove(self, name: str, lookup: Lookup) -> int:
+        """Remove a model from the user's own store; the bytes that are free now.
+
+        Raises:
+            EngineBusy: It is loaded, works, or is fetched.
+            ModelNotFound: There is no such model.
+            NotRemovable: It is not the user's to remove.
+        """
+        model = await asyncio.to_thread(store.resolve, name, lookup)
+        self._refuse_used(model)
+
+        def remove() -> int:
+            from llmspell_jupyter.models import removal
+
+            return removal.remove(model, lookup)
+
+        return await asyncio.to_thread(remove)
+
+    async def collect(self, lookup: Lookup, *, dry_run: bool) -> list[dict[str, Any]]:
+        """What nothing uses, ``{path, bytes, why}`` each; removed unless ``dry_run``."""
+
+        def collect() -> list[dict[str, Any]]:
+            from llmspell_jupyter.models import garbage
+
+            found = garbage.collect(lookup, dry_run=dry_run, now=time.time())
+            return [{**asdict(each), "path": str(each.path)} for each in found]
+
+        return await asyncio.to_thread(collect)
+
+    async def info(self, name: str, lookup: Lookup) -> dict[str, Any]:
+        """Everything about a model of this machine, as JSON values.
+
+        Returns:
+            The fields of ``ModelInfo``, ``loaded``, ``workers`` as in the engine's status, and
+            ``header``, what its files say of themselves.
+
+        Raises:
+            ModelNotFound: There is no such model.
+        """
+        model = await asyncio.to_thread(store.resolve, name, lookup)
+        workers = [each for each in self._supervisor.to_wire() if each["model"] == model.id]
+        return messages.model_to_wire(model) | {
+            "loaded": any(each["state"] == "ready" for each in workers),
+            "workers": workers,
+            "header": await asyncio.to_thread(_header, model),
+        }
+
+    def _refuse_used(self, model: ModelInfo) -> None:
+        facts = {"model": model.id}
+        for pull in self.pulls:
+            if pull.model == model.id:
+                raise EngineBusy(
+                    f"{model.id} is being fetched or checked.",
+                    hint="Wait for it, or cancel it; %llmspell_status shows it.",
+                    data=facts | {"job": pull.id},
+                )
+        works = any(job.model == model.id for job in self._jobs)
+        if works or self._supervisor.model(str(model.path)) is not None:
+            raise EngineBusy(
+                f"{model.id} {'works' if works else 'is loaded'}.",
+                hint=f"Type: %model_unload {model.id}",
+                data=facts,
+            )
+
+    def _ended(self, job: PullJob) -> None:
+        complete = job.error is None
+        downloaded = job.progress.metadata.get("downloaded", 0) if complete else 0
+        self._metrics.pulled(job.kind, job.error, downloaded)
+        lookup = self._lookups.pop(job.id, None)
+        if complete and lookup is not None:
+            task = asyncio.create_task(self._forgive(job.model, lookup))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forgive(self, name: str, lookup: Lookup) -> None:
+        """Start workers of a model again whose files are fresh."""
+        with suppress(LLMSpellError):
+            self._supervisor.forgive(await asyncio.to_thread(store.resolve, name, lookup))
+
+
+def _pulling(request: PullRequest) -> tuple[Hashable, Work]:
+    """The key of a pull and what does it."""
+    if not spec.is_path(request.model) and spec.parse(request.model).backend == "ollama":
+        from llmspell_jupyter.models import ollama
+
+        wanted = spec.parse(request.model).id
+        return (request.sources.ollama_url, wanted), lambda report, stop: ollama.pull(
+            request, report, stop
+        )
+    from llmspell_jupyter.models import pull
+
+    key = (pull.key(request), request.lookup.caches)
+    return key, lambda report, stop: pull.pull(request, report, stop)
+
+
+def _header(model: ModelInfo) -> dict[str, Any]:
+    """What the model's own files say, long texts cut; empty where they are damaged."""
+    try:
+        if model.format == "GGUF":
+            facts = inspect.read_gguf(model.path).metadata
+        elif model.format == "safetensors":
+            facts = inspect_folder(model.path).config
+        else:
+            return {}
+    except (LLMSpellError, OSError):
+        return {}
+    return {name: _cut(value) for name, value in facts.items()}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _LONGEST_FACT:
+        return value[:_LONGEST_FACT] + "..."
+    # JSON has no words for infinities; no header needs them.
+    return None if isinstance(value, float) and not math.isfinite(value) else value

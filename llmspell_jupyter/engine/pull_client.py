@@ -1,0 +1,203 @@
+"""A download or check in the engine, for threads that watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+import httpx
+from anyio.from_thread import BlockingPortal
+
+from llmspell_jupyter.engine import calling, messages, start
+from llmspell_jupyter.engine.api import calls
+from llmspell_jupyter.engine.connection import Connection
+from llmspell_jupyter.engine.generation import SILENCE_SECONDS, TURN_SECONDS, refusal
+from llmspell_jupyter.errors import (
+    STOP_ENGINE,
+    EngineDied,
+    EngineError,
+    Interrupted,
+    LLMSpellError,
+    RequestError,
+)
+from llmspell_jupyter.types import PullProgress
+
+# How long an engine may take to end a job that was cancelled; nobody waits longer for it.
+_END_SECONDS = 5.0
+
+_CANCEL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What to ask the engine for.
+
+    Attributes:
+        model: What the model is called in errors.
+        method: ``POST`` begins a job or joins one, ``GET`` watches one.
+        path: Where.
+        body: What to send; never shown.
+    """
+
+    model: str
+    method: Literal["GET", "POST"]
+    path: str
+    body: dict[str, Any] | None = field(default=None, repr=False)
+
+
+class Pull:
+    """A download or check that is watched: iterate for its progress, the last of which is complete.
+
+    The job is the engine's. It goes on when nobody iterates, when this object is gone, and when
+    the program ends. Each method may be called from any thread, at any time and more than once.
+
+    Raises:
+        LLMSpellError: While iterating, when it is refused or fails.
+        Interrupted: While iterating, when it was cancelled, here or by anybody else.
+    """
+
+    def __init__(self, portal: BlockingPortal, ask: Ask):
+        self._portal = portal
+        self._ask = ask
+        self._job = ""
+        self._model = ask.model
+        self._over = False
+        self._steps: queue.SimpleQueue[PullProgress | LLMSpellError | None] = queue.SimpleQueue()
+        self._cancelled_at: float | None = None
+        # The next two are the event loop's: whether the engine may know of this, and who waits
+        # for the job's id.
+        self._sent = False
+        self._told = asyncio.Event()
+        self._future: Future[None] = portal.start_task_soon(self._run)
+
+    @property
+    def job(self) -> str:
+        """Id of the engine's job; empty until the engine has said it."""
+        return self._job
+
+    def __iter__(self) -> Iterator[PullProgress]:
+        while not self._is_overdue():
+            try:
+                step = self._steps.get(timeout=TURN_SECONDS)
+            except queue.Empty:
+                continue
+            if step is None:
+                # For whoever iterates again.
+                self._steps.put(None)
+                return
+            if isinstance(step, LLMSpellError):
+                raise step
+            yield step
+        self.detach()
+        raise Interrupted(
+            f"{self._model} was cancelled; the engine has not ended its job yet.",
+            data={"job": self._job},
+        )
+
+    def cancel(self) -> None:
+        """End the job, for all who watch it; nothing happens when it has ended."""
+        if self._cancelled_at is None and not self._over:
+            self._cancelled_at = time.monotonic()
+            with contextlib.suppress(RuntimeError):  # The portal has been closed.
+                self._portal.start_task_soon(self._cancel)
+
+    def detach(self) -> None:
+        """Only stop watching; the iteration ends. A job that has begun goes on."""
+        self._future.cancel()
+        # A task that was never started has nobody else to say that it is over.
+        self._steps.put(None)
+
+    def _is_overdue(self) -> bool:
+        since = self._cancelled_at
+        return since is not None and time.monotonic() - since > _END_SECONDS
+
+    async def _cancel(self) -> None:
+        if not self._sent:
+            self._steps.put(Interrupted(f"{self._model} was cancelled before it began."))
+            self._future.cancel()
+            return
+        await self._told.wait()
+        found = await start.find()
+        if self._job and found is not None:
+            with contextlib.suppress(LLMSpellError):
+                await calling.post(found, cancel_path(self._job), {}, _CANCEL_SECONDS)
+
+    async def _run(self) -> None:
+        try:
+            async for step in self._progress():
+                self._job, self._model = step.job, step.model
+                self._told.set()
+                self._steps.put(step)
+            self._over = True
+        except LLMSpellError as error:
+            self._over = True
+            self._steps.put(error)
+        except httpx.HTTPError as error:
+            self._steps.put(EngineDied(f"The engine cannot be reached: {error!r}."))
+        except Exception as error:
+            # Nobody asks the future; without this the iteration would just end.
+            self._steps.put(EngineError(f"The engine cannot be used: {error!r}."))
+        finally:
+            self._told.set()
+            self._steps.put(None)
+
+    async def _progress(self) -> AsyncIterator[PullProgress]:
+        found = await (start.find_or_start() if self._ask.method == "POST" else start.find())
+        if found is None:
+            raise RequestError(
+                "No engine runs, and with it no download or check.",
+                hint="To go on with a download, pull the same model again.",
+            )
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(start.http_client(found))
+            self._sent = True
+            response = await stack.enter_async_context(
+                client.stream(
+                    *(self._ask.method, self._ask.path),
+                    **calling.content(self._ask.body),
+                    timeout=httpx.Timeout(5.0, read=SILENCE_SECONDS),
+                )
+            )
+            if response.is_error:
+                await response.aread()
+                raise refusal(response)
+            try:
+                async for line in response.aiter_lines():
+                    if line == "data: [DONE]":
+                        return
+                    if line.startswith("data: "):
+                        yield _step(line[6:])
+            except httpx.TransportError as error:
+                raise self._gone(error, found) from None
+            raise self._gone(None, found)
+
+    def _gone(self, error: httpx.TransportError | None, engine: Connection) -> EngineDied:
+        silent = isinstance(error, httpx.TimeoutException)
+        how = f"was silent for {SILENCE_SECONDS:.0f} s" if silent else "ended"
+        again = "To go on where it stopped, type the same line again."
+        return EngineDied(
+            f"The engine (process {engine.pid}) {how} while it worked on {self._model}.",
+            hint=f"{STOP_ENGINE}\n{again}" if silent else again,
+            data={"pid": engine.pid, "job": self._job},
+        )
+
+
+def cancel_path(job: str) -> str:
+    """Where a job is cancelled."""
+    return f"/api/jobs/{quote(job, safe='')}/cancel"
+
+
+def _step(data: str) -> PullProgress:
+    value = json.loads(data)
+    if "error" in value:
+        raise calls.error(value)
+    return messages.pull_from_wire(value)

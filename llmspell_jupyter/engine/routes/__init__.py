@@ -1,0 +1,1 @@
+"""The engine's addresses: what comes over HTTP, handed to the engine, and its answers."""
