@@ -11,6 +11,7 @@ import time
 from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -19,7 +20,7 @@ from llmspell_jupyter.engine.jobs import Jobs
 from llmspell_jupyter.engine.metrics import Metrics
 from llmspell_jupyter.engine.pulls import PullJob, Pulls, Report, Work
 from llmspell_jupyter.engine.supervisor import Supervisor
-from llmspell_jupyter.errors import EngineBusy, LLMSpellError
+from llmspell_jupyter.errors import BadModelFile, EngineBusy, InvalidModelSpec, LLMSpellError
 from llmspell_jupyter.models import inspect, spec, store
 from llmspell_jupyter.models.folder import inspect_folder
 from llmspell_jupyter.types import Lookup, ModelInfo, PullProgress, PullRequest, Sources
@@ -67,7 +68,7 @@ class ModelFiles:
         Raises:
             ModelNotFound: There is no such model.
         """
-        model = await asyncio.to_thread(store.resolve, name, lookup)
+        model = await asyncio.to_thread(_present, name, lookup)
 
         def work(report: Report, stop: Event) -> PullProgress:
             from llmspell_jupyter.models import verify
@@ -96,7 +97,7 @@ class ModelFiles:
             ModelNotFound: There is no such model.
             NotRemovable: It is not the user's to remove.
         """
-        model = await asyncio.to_thread(store.resolve, name, lookup)
+        model = await asyncio.to_thread(_present, name, lookup)
         self._refuse_used(model)
 
         def remove() -> int:
@@ -127,7 +128,7 @@ class ModelFiles:
         Raises:
             ModelNotFound: There is no such model.
         """
-        model = await asyncio.to_thread(store.resolve, name, lookup)
+        model = await asyncio.to_thread(_present, name, lookup)
         workers = [each for each in self._supervisor.to_wire() if each["model"] == model.id]
         return messages.model_to_wire(model) | {
             "loaded": any(each["state"] == "ready" for each in workers),
@@ -170,17 +171,30 @@ class ModelFiles:
 
 def _pulling(request: PullRequest) -> tuple[Hashable, Work]:
     """The key of a pull and what does it."""
-    if not spec.is_path(request.model) and spec.parse(request.model).backend == "ollama":
-        from llmspell_jupyter.models import ollama
-
-        wanted = spec.parse(request.model).id
-        return (request.sources.ollama_url, wanted), lambda report, stop: ollama.pull(
-            request, report, stop
+    wanted = spec.parse(request.model)
+    if wanted.kind == "path":
+        raise InvalidModelSpec(
+            f"{request.model} is a path: what lies there needs no pull.",
+            hint=f"To load it, type: %model_load {request.model}",
         )
     from llmspell_jupyter.models import pull
 
-    key = (pull.key(request), request.lookup.caches)
-    return key, lambda report, stop: pull.pull(request, report, stop)
+    if wanted.backend == "ollama":
+        from llmspell_jupyter.models import ollama
+
+        return pull.key(request), partial(ollama.pull, request)
+    return pull.key(request), partial(pull.pull, request)
+
+
+def _present(name: str, lookup: Lookup) -> ModelInfo:
+    """The model of this name, also a damaged one that nothing can be asked."""
+    try:
+        return store.resolve(name, lookup)
+    except BadModelFile:
+        damaged = [each for each in store.installed(lookup=lookup) if store.is_named(name, each)]
+        if len(damaged) != 1:
+            raise
+        return damaged[0]
 
 
 def _header(model: ModelInfo) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class PullJob:
         id: Its id.
         progress: How far it is.
         error: What it failed with, once it has.
-        ended_at: When it ended, as ``time.monotonic``; None while it has not.
+        is_over: Whether it has ended.
 
     Args:
         kind: As above.
@@ -88,7 +88,7 @@ class PullJob:
         self.id = new_id()
         self.progress = PullProgress(model, PullPhase.STARTING, job=self.id)
         self.error: LLMSpellError | None = None
-        self.ended_at: float | None = None
+        self.is_over = False
         self._work = work
         self._secret = secret
         self._started = time.monotonic()
@@ -108,7 +108,7 @@ class PullJob:
     @property
     def is_working(self) -> bool:
         """Whether its thread runs."""
-        return self._thread is not None and self.ended_at is None
+        return self._thread is not None and not self.is_over
 
     @property
     def is_stopping(self) -> bool:
@@ -187,7 +187,7 @@ class PullJob:
                     job=self.id,
                 )
             )
-        self.ended_at = time.monotonic()
+        self.is_over = True
         self._over.set()
         for each in self._viewers:
             each.set()
@@ -258,7 +258,7 @@ class PullJob:
     def _take(self) -> None:
         # In this order: what is reported meanwhile is taken now or next time.
         self._posted = False
-        if self.ended_at is None and self._reported is not None:
+        if not self.is_over and self._reported is not None:
             said = self._reported
             self._show(replace(said, note=_STOPPING) if self.is_stopping else said)
 
@@ -282,12 +282,19 @@ class Pulls:
 
     Args:
         ended: Called with each job that has ended.
+        clock: Seconds of any clock that never goes back.
     """
 
-    def __init__(self, ended: Callable[[PullJob], None] = lambda job: None):
+    def __init__(
+        self,
+        ended: Callable[[PullJob], None] = lambda job: None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._ended = ended
+        self._clock = clock
         self._running: dict[str, PullJob] = {}
-        self._kept: dict[str, PullJob] = {}
+        # Those that have ended with the time of that, the oldest first.
+        self._kept: dict[str, tuple[float, PullJob]] = {}
         self._quiet = asyncio.Event()
         self._closed = False
 
@@ -334,14 +341,15 @@ class Pulls:
             RequestError: There is none.
         """
         self._tidy()
-        job = self._running.get(job_id) or self._kept.get(job_id)
-        if job is None:
+        if job := self._running.get(job_id):
+            return job
+        if job_id not in self._kept:
             raise RequestError(
                 "There is no such download or check any more.",
                 hint="%llmspell_status shows what the engine does.",
                 data={"param": "job"},
             )
-        return job
+        return self._kept[job_id][1]
 
     def cancel(self, job_id: str) -> bool:
         """Tell a job to end; False when none of this id runs any more."""
@@ -376,7 +384,7 @@ class Pulls:
     def _end(self, job: PullJob, outcome: PullProgress | LLMSpellError) -> None:
         job.end(outcome)
         del self._running[job.id]
-        self._kept[job.id] = job
+        self._kept[job.id] = (self._clock(), job)
         self._tidy()
         self._quiet.set()
         self._ended(job)
@@ -407,7 +415,7 @@ class Pulls:
                 job.note(f"waiting for {count} other {_NAMES[job.kind][count > 1]}")
 
     def _tidy(self) -> None:
-        oldest = time.monotonic() - _KEPT_SECONDS
-        for number, (name, job) in enumerate([*self._kept.items()][::-1]):
-            if number >= _MOST_KEPT or (job.ended_at or 0.0) < oldest:
-                del self._kept[name]
+        oldest = self._clock() - _KEPT_SECONDS
+        late = [name for name, (ended, _) in self._kept.items() if ended < oldest]
+        for name in {*late, *[*self._kept][:-_MOST_KEPT]}:
+            del self._kept[name]
