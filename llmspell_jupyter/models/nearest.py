@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterable
 
 from llmspell_jupyter.errors import ModelNotFound
+from llmspell_jupyter.models import catalog
+from llmspell_jupyter.models.spec import GRAMMAR
 from llmspell_jupyter.types import Lookup, ModelSpec
 
 _LONGEST = 80
+_CUTOFF = 0.6
 _LOOKUP = Lookup()
 
 
@@ -21,34 +24,39 @@ def names(
     Args:
         text: What was typed; it need not follow the grammar.
         lookup: Names further catalogs.
-        further: Names beside those of the catalog, such as of models on this machine.
+        further: Names beside those of the catalogs, such as of models on this machine.
         most: How many at most.
     """
-    wanted = re.sub(r"[^a-z0-9.:-]+", "-", text.lower().partition("@")[0]).strip("-")
+    wanted = re.sub(r"[^a-z0-9.:-]+", "-", text.lower().rpartition("/")[2].partition("@")[0])
+    wanted = wanted.strip("-.:")
     if not 2 < len(wanted) <= _LONGEST:
         return []
-    known = dict.fromkeys([*further, *_known(lookup)])
-    return difflib.get_close_matches(wanted, known, n=most, cutoff=0.6)
+    models = catalog.models(lookup).values()
+    known = {each.lower(): each for each in further}
+    for model in models:
+        for name in (model.name, *model.aliases):
+            known.setdefault(name.lower(), model.name)
+    # A quantisation behind the name is no part of what is looked up.
+    found = difflib.get_close_matches(wanted, known, n=2 * most, cutoff=_CUTOFF)
+    if not found and ":" in wanted:
+        found = difflib.get_close_matches(wanted.partition(":")[0], known, 2 * most, _CUTOFF)
+    return list(dict.fromkeys(known[each] for each in found))[:most]
 
 
 def unknown(wanted: ModelSpec, lookup: Lookup = _LOOKUP) -> ModelNotFound:
-    """The error for a name that is neither in a catalog nor a repository of the hub.
+    """The error for a name that no catalog has and that is not that of a repository.
 
     Args:
         wanted: What was asked for.
         lookup: Names further catalogs.
     """
-    from llmspell_jupyter.models.spec import GRAMMAR
-
     near = names(wanted.id, lookup)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    known = ", ".join(catalog.models(lookup))
     return ModelNotFound(
-        f"No catalog here knows a model {wanted.id!r}.",
-        hint=f"{meant}%model_available lists what can be had. Write {GRAMMAR}; a file that you "
-        f"have is named by its path, and what Ollama has by {wanted.id}@ollama",
+        f"No catalog has a model {wanted.id!r}.",
+        hint=f"{meant}Write {GRAMMAR}. What Ollama has is named {wanted.id}@ollama, and a file "
+        f"that you have by its path. By their names alone: {known}.\n"
+        "%model_available lists what can be had.",
         data={"model": wanted.id, "nearest": near},
     )
-
-
-def _known(lookup: Lookup) -> Iterable[str]:
-    return ("smollm2:135m", "all-minilm-l6-v2")
