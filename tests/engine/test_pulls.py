@@ -126,6 +126,7 @@ def test_viewers_come_and_go_and_the_job_goes_on() -> None:
         for _ in range(3):
             viewer = asyncio.create_task(steps(job))
             await until(job, lambda each: each.done == 10)
+            await asyncio.sleep(0)  # The viewer's turn.
             assert job.to_wire()["viewers"] == 1
             viewer.cancel()
             await asyncio.gather(viewer, return_exceptions=True)
