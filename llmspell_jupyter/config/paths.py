@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -86,6 +88,12 @@ def converted_models() -> Path:
     Made again when they are deleted.
     """
     return Path(jupyter_data_dir()) / "llmspell" / "converted"
+
+
+def converted_model(folder: Path) -> Path:
+    """Where the converted forms of one model lie that cannot lie in its folder."""
+    owner = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
+    return converted_models() / f"{folder.name}-{owner}"
 
 
 def configuration_files(cwd: Path, environ: Mapping[str, str]) -> Iterator[Path]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from llmspell_jupyter.errors import BadModelFile
 from llmspell_jupyter.models import inspect
-from llmspell_jupyter.models.folder import UNSAFE_ENDINGS, ModelFolder, inspect_folder
-from llmspell_jupyter.models.problems import cannot_open
+from llmspell_jupyter.models.folder import UNSAFE_ENDINGS, inspect_folder
+from llmspell_jupyter.models.problems import bad_file, cannot_open
 from llmspell_jupyter.types import ModelInfo, StoreKind
 
 # Parts of one model: llama.cpp opens the first and finds the others.
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
-_WEIGHTS = UNSAFE_ENDINGS | {".safetensors"}
+# A name claims what it likes; the largest models of today have some tens.
+_MOST_PARTS = 1_000
+
+#: Endings of files that hold weights, safe ones or not.
+WEIGHTS = UNSAFE_ENDINGS | {".safetensors"}
 
 # What model families call the longest text that they were trained for.
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
@@ -35,59 +40,72 @@ def is_gguf(path: Path) -> bool:
 def is_model_folder(path: Path) -> bool:
     """Whether a path is a folder of ``config.json`` and weights, safe ones or not."""
     return (path / "config.json").is_file() and any(
-        each.suffix.lower() in _WEIGHTS for each in path.iterdir()
+        each.suffix.lower() in WEIGHTS for each in path.iterdir()
     )
 
 
-def model(model_id: str, path: Path, *, store: StoreKind = "folder") -> ModelInfo:
+def parts(path: Path) -> tuple[Path, ...]:
+    """All files of a GGUF model, the first first, by any of them; they need not be there."""
+    part = _PART.fullmatch(path.name)
+    count = int(part["count"]) if part else 0
+    if not part or not 1 <= int(part["number"]) <= count <= _MOST_PARTS:
+        return (path,)
+    names = (f"{part['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
+    return tuple(path.with_name(name) for name in names)
+
+
+def model(
+    model_id: str,
+    path: Path,
+    *,
+    store: StoreKind = "folder",
+    repository: str | None = None,
+    revision: str | None = None,
+    license: str | None = None,
+    listed: bool = False,
+) -> ModelInfo:
     """The facts of a GGUF file or of a folder of safetensors.
 
-    What is damaged or unsafe has no architecture; ``explain`` says why.
+    What is damaged, unsafe or not whole has no architecture; ``explain`` says why.
+
+    Args:
+        model_id: Its id.
+        path: The file, the first of its files, or the folder.
+        store: Where it lies.
+        repository: Where it came from.
+        revision: Commit of the repository.
+        license: Its licence, where the file does not say.
+        listed: Its store has it in a list: without its file it is not whole.
 
     Raises:
         OSError: It has gone.
     """
-    return (_folder if path.is_dir() else _gguf)(model_id, path, store)
-
-
-def _gguf(model_id: str, path: Path, store: StoreKind) -> ModelInfo:
-    part = _PART.fullmatch(path.name)
-    files = [path]
-    if part:
-        files = sorted(path.parent.glob(f"{_literal(part['stem'])}-?????-of-{part['count']}.gguf"))
+    is_folder = path.is_dir()
+    if is_folder:
+        files: Iterable[Path] = (
+            each for each in sorted(path.iterdir()) if each.suffix in {".json", *WEIGHTS}
+        )
+    else:
+        files = parts(path)
     state = _state(files)
-    header = _checked_header(path, state)
+    if not state and not listed:
+        path.lstat()
+    facts = _read_folder(path, state) if is_folder else _read_file(path, state)
     return ModelInfo(
         id=model_id,
         backend="candle",
         path=path,
-        format="GGUF",
-        size_bytes=sum(size for _, size, _ in state),
-        modified_at=int(path.stat().st_mtime),
-        architecture=header.architecture if header else None,
-        quantization=header.quantization if header else None,
-        parameter_count=header.parameter_count if header else None,
-        context_length=header.context_length if header else None,
-        store=store,
-    )
-
-
-def _folder(model_id: str, path: Path, store: StoreKind) -> ModelInfo:
-    files = [each for each in sorted(path.iterdir()) if each.suffix in {".json", *_WEIGHTS}]
-    state = _state(files)
-    found = _checked_folder(path, state)
-    return ModelInfo(
-        id=model_id,
-        backend="candle",
-        path=path,
-        format="safetensors",
-        size_bytes=found.size_bytes if found else sum(size for _, size, _ in state),
+        format="safetensors" if is_folder else "GGUF",
+        size_bytes=facts.size_bytes or sum(size for _, size, _ in state),
         modified_at=max((time for _, _, time in state), default=0) // 1_000_000_000,
-        architecture=found.model_type if found else None,
-        quantization=found.dtype if found else None,
-        parameter_count=found.parameter_count if found else None,
-        context_length=_context_length(found.config) if found else None,
+        architecture=facts.architecture,
+        quantization=facts.quantization,
+        parameter_count=facts.parameter_count,
+        context_length=facts.context_length,
         store=store,
+        repository=repository,
+        revision=revision,
+        license=facts.license or license,
     )
 
 
@@ -95,19 +113,28 @@ def explain(path: Path) -> None:
     """Raise what is wrong with a model that has no architecture.
 
     Raises:
-        BadModelFile: It is damaged, or cannot be opened.
+        BadModelFile: It is damaged or not whole, or cannot be opened.
         UnsafeFormat: Loading it could run code.
     """
     try:
         if path.is_dir():
             inspect_folder(path)
-        else:
-            inspect.read_gguf(path)
+            return
+        if cause := _lack(path):
+            raise bad_file(path, cause)
+        inspect.read_gguf(path)
     except OSError as error:
         raise cannot_open(path, error) from None
 
 
-def _state(files: list[Path]) -> State:
+def _lack(path: Path) -> str:
+    missing = [each.name for each in parts(path) if not each.exists()]
+    if len(missing) < 2:
+        return f"{missing[0]} is missing" if missing else ""
+    return f"{missing[0]} and {len(missing) - 1} more of its files are missing"
+
+
+def _state(files: Iterable[Path]) -> State:
     state = []
     for file in files:
         try:
@@ -118,29 +145,54 @@ def _state(files: list[Path]) -> State:
     return tuple(state)
 
 
-def _literal(text: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", text)
-
-
 def _context_length(config: Mapping[str, Any]) -> int | None:
     values = (config.get(key) for key in _CONTEXT_KEYS)
     return next((value for value in values if type(value) is int and value > 0), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What files say of themselves; nothing when they cannot be used."""
+
+    architecture: str | None = None
+    quantization: str | None = None
+    parameter_count: int | None = None
+    context_length: int | None = None
+    license: str | None = None
+    size_bytes: int = 0
+
+
 # The state is part of the key: what has changed is read again.
 
 
-@lru_cache(maxsize=512)
-def _checked_header(path: Path, state: State) -> inspect.GgufHeader | None:
+@lru_cache(maxsize=4096)
+def _read_file(path: Path, state: State) -> _Facts:
     try:
-        return inspect.read_gguf(path)
+        if len(state) < len(parts(path)):
+            return _Facts()
+        header = inspect.read_gguf(path)
     except (BadModelFile, OSError):
-        return None
+        return _Facts()
+    license = header.metadata.get("general.license")
+    return _Facts(
+        architecture=header.architecture,
+        quantization=header.quantization,
+        parameter_count=header.parameter_count,
+        context_length=header.context_length,
+        license=license.strip().lower()[:80] or None if isinstance(license, str) else None,
+    )
 
 
-@lru_cache(maxsize=512)
-def _checked_folder(path: Path, state: State) -> ModelFolder | None:
+@lru_cache(maxsize=4096)
+def _read_folder(path: Path, state: State) -> _Facts:
     try:
-        return inspect_folder(path)
+        found = inspect_folder(path)
     except (BadModelFile, OSError):
-        return None
+        return _Facts()
+    return _Facts(
+        architecture=found.model_type,
+        quantization=found.dtype,
+        parameter_count=found.parameter_count,
+        context_length=_context_length(found.config),
+        size_bytes=found.size_bytes,
+    )

@@ -113,8 +113,7 @@ def copy_of(model: ModelInfo, kind: str) -> Copy:
     facts = hashlib.sha256(f"{VERSION} {kind}".encode())
     for fact in _facts(model.path):
         facts.update(fact.encode())
-    owner = hashlib.sha256(os.fsencode(model.path.resolve())).hexdigest()[:12]
-    elsewhere = paths.converted_models() / f"{model.path.name}-{owner}"
+    elsewhere = paths.converted_model(model.path)
     beside = () if model.bundled else (model.path / _BESIDE,)
     return Copy(kind, f"ctranslate2-{kind}-{facts.hexdigest()[:16]}", (*beside, elsewhere))
 

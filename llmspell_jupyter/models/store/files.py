@@ -1,0 +1,55 @@
+"""The files of a model of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmspell_jupyter.errors import BadModelFile
+from llmspell_jupyter.models import describe
+from llmspell_jupyter.models.members import read_json
+from llmspell_jupyter.models.safetensors import INDEX
+from llmspell_jupyter.types import ModelInfo
+
+_LARGEST_INDEX = 16 * 1024 * 1024
+
+
+def files_of(model: ModelInfo) -> list[Path]:
+    """All files of a model, those included that it names and that are not there.
+
+    Of a folder these are all its files but GGUF, which are models of their own, and but what is
+    hidden.
+    """
+    if model.format == "GGUF":
+        return list(describe.parts(model.path))
+    if model.format != "safetensors":
+        return []
+    return sorted({*below(model.path), *_indexed(model.path)})
+
+
+def below(folder: Path, *, gguf: bool = False) -> Iterator[Path]:
+    """Files and links below a folder; links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        gguf: Those that are GGUF, too.
+    """
+    for above, folders, names in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        links = [each for each in folders if Path(above, each).is_symlink()]
+        for name in (*names, *links):
+            if not name.startswith(".") and (gguf or not name.endswith(".gguf")):
+                yield Path(above, name)
+
+
+def _indexed(folder: Path) -> Iterator[Path]:
+    try:
+        table = read_json(folder, INDEX, most=_LARGEST_INDEX) or {}
+    except BadModelFile:
+        return
+    shards = table.get("weight_map")
+    for name in set(map(str, shards.values())) if isinstance(shards, dict) else ():
+        # The same names that a reader of the index takes.
+        if name.endswith(".safetensors") and not any(mark in name for mark in "/\\:\0"):
+            yield folder / name
