@@ -1,0 +1,231 @@
+"""Putting verified files into a store that is laid out as the Hugging Face cache.
+
+``blobs/HASH`` are the bytes, ``snapshots/COMMIT/PATH`` relative links to them, ``refs/NAME`` the
+commit that a branch or tag was at. Each step replaces something at once, so a kill between any
+two leaves a sound store: blobs first, then the snapshot, a new one as a whole, names last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmspell_jupyter.errors import BadModelFile, PullError
+from llmspell_jupyter.models import gguf_reader, inspect, safetensors, spec
+from llmspell_jupyter.models.pull import partial
+
+if TYPE_CHECKING:
+    from llmspell_jupyter.models.hub import Plan, RemoteFile
+
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# Later parts of a divided GGUF file say nothing about the model.
+_LATER_PART = re.compile(r"-(?!00001-of-)\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
+_STAGED = "snapshot-"
+
+
+class Place:
+    """Where the files of a plan belong in one store.
+
+    Args:
+        cache: The store; it may be reached through a link.
+        plan: What belongs there.
+
+    Raises:
+        InvalidModelSpec: A name could lead elsewhere.
+        PullError: A file has no hash by which it could be kept.
+    """
+
+    def __init__(self, cache: Path, plan: Plan):
+        self.plan = plan
+        self.cache = cache
+        self.root = spec.file_in(cache, spec.repository_folder(plan.repository))
+        self.snapshot = self.root / "snapshots" / spec.commit(plan.commit)
+        self.partials = self.root / partial.FOLDER
+        for file in plan.files:
+            if not _BLOB.fullmatch(file.blob):
+                raise PullError(
+                    f"{file.path} has no hash on the hub; it could not be checked.",
+                    hint="Take another repository of the model.",
+                )
+            spec.file_in(self.snapshot, file.path)
+        if plan.ref is not None:
+            spec.file_in(self.root / "refs", plan.ref)
+
+    def pointer(self, file: RemoteFile) -> Path:
+        """The file in the snapshot."""
+        return spec.file_in(self.snapshot, file.path)
+
+    def blob(self, file: RemoteFile) -> Path:
+        """Where its bytes are kept."""
+        return self.root / "blobs" / file.blob
+
+    def has_blob(self, file: RemoteFile) -> bool:
+        """Whether its bytes are there, as many as they should be."""
+        return _size(self.blob(file)) == file.size
+
+    def has(self, file: RemoteFile) -> bool:
+        """Whether the snapshot shows it, with as many bytes as it should have."""
+        return _size(self.pointer(file)) == file.size
+
+    def complete(self) -> bool:
+        """Whether the snapshot shows all files."""
+        return all(map(self.has, self.plan.files))
+
+    def make_folders(self) -> None:
+        """Make what is missing of the folders, and see that none leads elsewhere.
+
+        Raises:
+            PullError: A link stands in the way.
+        """
+        for folder in (self.root, *map(self.root.joinpath, ("blobs", "snapshots", "refs"))):
+            self._no_link(folder)
+        self._no_link(self.snapshot)
+        self._no_link(self.partials)
+        self.partials.mkdir(parents=True, exist_ok=True)
+
+    def remove_folders(self) -> None:
+        """Remove those that are empty."""
+        for folder in (self.partials, self.root):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def publish(self, verified: list[tuple[RemoteFile, Path]]) -> None:
+        """Show the plan's files to the world.
+
+        Args:
+            verified: Files whose bytes are not in the store yet, and where they are.
+        """
+        self.make_folders()
+        if verified:
+            mode = 0o666 & ~self._umask()
+            (self.root / "blobs").mkdir(exist_ok=True)
+            for file, path in verified:
+                path.chmod(mode)
+                path.replace(self.blob(file))
+                partial.remove(path)
+        self._show_snapshot()
+        self._show_ref()
+
+    def sweep(self) -> None:
+        """Remove what earlier pulls of this repository left and nobody will use."""
+        with contextlib.suppress(OSError):
+            for path in [*self.partials.glob(f"{_STAGED}*")]:
+                shutil.rmtree(path, ignore_errors=True)
+        partial.sweep(self.partials, {file.path: file.blob for file in self.plan.files})
+
+    def _no_link(self, folder: Path) -> None:
+        if folder.is_symlink():
+            raise PullError(
+                f"{folder} is a link; nothing is written through it.",
+                hint="Put a folder in its place; the whole cache may be a link, HF_HUB_CACHE.",
+                data={"path": str(folder)},
+            )
+
+    def _show_snapshot(self) -> None:
+        if self.snapshot.is_dir():
+            # What a model is recognised by comes last.
+            for file in sorted(self.plan.files, key=_recognised_by):
+                self._link(self.snapshot, file, replace=True)
+            return
+        # As deep in the repository's folder as where it will be: its links are relative.
+        staged = self.partials / f"{_STAGED}{secrets.token_hex(4)}"
+        staged.mkdir()
+        try:
+            for file in self.plan.files:
+                self._link(staged, file, replace=False)
+            self.snapshot.parent.mkdir(exist_ok=True)
+            try:
+                staged.rename(self.snapshot)
+            except OSError:
+                if not self.snapshot.is_dir():
+                    raise
+                self._show_snapshot()  # Another pull was first.
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def _link(self, snapshot: Path, file: RemoteFile, *, replace: bool) -> None:
+        path = spec.file_in(snapshot, file.path)
+        if replace and _same(path, self.blob(file)):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        up = "../" * (2 + file.path.count("/"))
+        fresh = self.partials / f"{_STAGED}{secrets.token_hex(4)}" if replace else path
+        try:
+            fresh.symlink_to(f"{up}blobs/{file.blob}")
+        except (OSError, NotImplementedError):
+            # No links on this system, or none for this user.
+            try:
+                os.link(self.blob(file), fresh)
+            except OSError:
+                shutil.copyfile(self.blob(file), fresh)
+        if fresh != path:
+            fresh.replace(path)
+
+    def _show_ref(self) -> None:
+        if self.plan.ref is None or spec.is_commit(self.plan.ref):
+            return
+        path = spec.file_in(self.root / "refs", self.plan.ref)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            if path.read_text("utf-8") == self.snapshot.name:
+                return
+        fresh = self.partials / f"{_STAGED}{secrets.token_hex(4)}"
+        fresh.write_text(self.snapshot.name, encoding="utf-8")
+        fresh.replace(path)
+
+    def _umask(self) -> int:
+        """The process's mask, read without changing it for a moment under other threads."""
+        path = self.partials / f"{_STAGED}{secrets.token_hex(4)}"
+        disk = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            return 0o666 & ~os.fstat(disk).st_mode
+        finally:
+            os.close(disk)
+            path.unlink()
+
+
+def check_header(file: RemoteFile, path: Path) -> None:
+    """Whether a weights file can be one at all, before anybody sees it.
+
+    Raises:
+        BadModelFile: It was published damaged; the message says what is wrong.
+    """
+    name = file.path.lower()
+    try:
+        if _LATER_PART.search(name):
+            gguf_reader.walk(path, keep=frozenset())
+        elif name.endswith(".gguf"):
+            inspect.read_gguf(path)
+        elif name.endswith(".safetensors"):
+            safetensors.read_shard(path)
+    except BadModelFile as error:
+        cause = str(error.data.get("cause") or error.message)
+        raise type(error)(
+            f"{file.path} was published damaged: {cause}.",
+            hint="Nothing of it was kept; take another repository of the model.",
+            data={"file": file.path, "cause": cause},
+        ) from None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _same(path: Path, blob: Path) -> bool:
+    try:
+        return path.samefile(blob)
+    except OSError:
+        return False
+
+
+def _recognised_by(file: RemoteFile) -> tuple[bool, str]:
+    name = file.path.lower()
+    return name.endswith(("config.json", ".gguf", ".index.json")), name
