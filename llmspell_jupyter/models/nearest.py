@@ -13,6 +13,7 @@ from llmspell_jupyter.types import Lookup, ModelSpec
 
 _LONGEST = 80
 _CUTOFF = 0.6
+_MOST = 60
 _LOOKUP = Lookup()
 
 
@@ -51,12 +52,13 @@ def unknown(wanted: ModelSpec, lookup: Lookup = _LOOKUP) -> ModelNotFound:
         lookup: Names further catalogs.
     """
     near = names(wanted.id, lookup)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    known = ", ".join(catalog.models(lookup))
+    if near:
+        offer = f"Did you mean {' or '.join(near)}?"
+    else:
+        offer = f"By their names alone there are {', '.join([*catalog.models(lookup)][:_MOST])}."
     return ModelNotFound(
         f"No catalog has a model {wanted.id!r}.",
-        hint=f"{meant}Write {GRAMMAR}. What Ollama has is named {wanted.id}@ollama, and a file "
-        f"that you have by its path. By their names alone: {known}.\n"
-        "%model_available lists what can be had.",
+        hint=f"{offer} %model_available lists what can be had. Write {GRAMMAR}. What Ollama has "
+        f"is named {wanted.id}@ollama, and a file that you have by its path.",
         data={"model": wanted.id, "nearest": near},
     )
