@@ -66,7 +66,7 @@ class Api:
         if not slash or "revisions" in error.data:
             return error
         try:
-            ids = [each.id for each in self.models({"author": owner, "limit": 100})]
+            ids: list[Any] = [each.id for each in self.models({"author": owner, "limit": 100})]
         except (ModelNotFound, PullError):
             return error
         names = [each for each in ids if isinstance(each, str) and spec.is_repository(each)]
