@@ -13,6 +13,7 @@ from pathlib import Path
 from llmspell_jupyter.errors import HashMismatch, Interrupted
 from llmspell_jupyter.models import store
 from llmspell_jupyter.models.problems import cannot_open
+from llmspell_jupyter.models.safetensors import INDEX
 from llmspell_jupyter.models.store import bundled, hub_cache, repairs
 from llmspell_jupyter.models.store.files import files_of
 from llmspell_jupyter.types import FileProgress, ModelInfo, PullPhase, PullProgress
@@ -68,7 +69,11 @@ def verify(model: ModelInfo, report: Report, stop: threading.Event) -> PullProgr
         Interrupted: It was stopped.
     """
     check = _Check(model, report, stop)
-    if wrong := [each for file in check.files if (each := check.compare(file))]:
+    wrong = [each for file in check.files if (each := check.compare(file))]
+    if any(each["path"] == INDEX for each in wrong):
+        # What a damaged index says is missing may never have been.
+        wrong = [each for each in wrong if each["expected"] is not None]
+    if wrong:
         raise _mismatch(model, wrong)
     if model.format != "echo":
         store.explain(model)
