@@ -129,7 +129,8 @@ def _merged(files: tuple[tuple[Path, tuple[int, ...]], ...], notes: tuple[str, .
             for name in (model.name, *model.aliases):
                 names.setdefault(name.lower(), model)
             repositories.setdefault(model.repository.lower(), model)
-    return _Known(*map(types.MappingProxyType, (found, names, repositories)), tuple(said))
+    frozen = types.MappingProxyType
+    return _Known(frozen(found), frozen(names), frozen(repositories), tuple(said))
 
 
 # The stamp is part of the key: a file that has changed is read again.

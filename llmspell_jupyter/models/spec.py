@@ -39,6 +39,7 @@ __all__ = [
     "is_commit",
     "is_path",
     "is_repository",
+    "known_backend",
     "parse",
     "problem_of_file",
     "quantization_of",
@@ -105,6 +106,22 @@ def canonical(provider: str) -> str:
     """A provider's own name, for a name in any case that may be a synonym."""
     name = provider.strip().lower()
     return BACKENDS.get(name, name)
+
+
+def known_backend(name: str) -> str:
+    """A backend's own name, for a name in any case that may be a synonym.
+
+    Raises:
+        InvalidModelSpec: There is none of this name.
+    """
+    if name.lower() in BACKENDS:
+        return canonical(name)
+    known = ", ".join(sorted(set(BACKENDS.values())))
+    raise InvalidModelSpec(
+        f"Backend {shown(name, 40)} is not known. Available backends: {known}.",
+        hint=f"Write {GRAMMAR}.",
+        data={"backend": name},
+    )
 
 
 def parse(text: str) -> ModelSpec:
@@ -190,7 +207,7 @@ def _read(text: str) -> ModelSpec | None:
             return _local(rest, named)
         match = _PROVIDERS.fullmatch(rest)
         return match and ModelSpec(match["name"], provider=named)
-    backend = _known_backend(match["backend"])
+    backend = known_backend(match["backend"])
     if named is None or named not in BACKENDS.values():
         # Here the word before the slash is an owner, whoever else has that name.
         return _local(text.rpartition("@")[0], backend)
@@ -229,17 +246,6 @@ def _is_variant(text: str) -> bool:
     """Whether a text is a quantisation or a file of a repository."""
     return _VARIANT.fullmatch(text) is not None or (
         problem_of_file(text) is None and "@" not in text and text == text.strip()
-    )
-
-
-def _known_backend(name: str) -> str:
-    if name.lower() in BACKENDS:
-        return canonical(name)
-    known = ", ".join(sorted(set(BACKENDS.values())))
-    raise InvalidModelSpec(
-        f"Backend {shown(name, 40)} is not known. Available backends: {known}.",
-        hint=f"Write {GRAMMAR}.",
-        data={"backend": name},
     )
 
 
