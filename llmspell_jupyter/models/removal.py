@@ -57,6 +57,8 @@ def remove(model: ModelInfo, lookup: Lookup = _LOOKUP) -> int:
         snapshot = hub_cache.snapshot_of(model.path) if model.store == "hub" else None
         if snapshot and snapshot.folder.parent == hub_cache.caches(lookup)[0]:
             return _from_store(model, snapshot)
+    except NotRemovable:
+        raise
     except OSError as error:
         raise NotRemovable(
             f"{model.id} cannot be removed, or not all of it: {error.strerror}: {error.filename}.",
