@@ -18,6 +18,8 @@ from llmspell_jupyter.models.pull.transport import Again, Changed, Client, Line,
 _BUFFER = 512 * 1024
 # So much is progress, after which failures are counted from the beginning.
 _PROGRESS = 64 * 1024
+# After so much a server that was busy is asked over one more connection.
+_CALM = 32 * 1024**2
 _LOOK_SECONDS = 0.05
 # A slow connection notes what came at least so often.
 _NOTED_SECONDS = 0.5
@@ -50,11 +52,13 @@ class Download:
         self._failure: BaseException | None = None
         self._hashed = False
         self._width = pace.connections
+        self._calm = 0
         self._tries = 0
         self._since = 0
         self._not_before = 0.0
-        #: What the user should know now; empties when bytes flow again.
-        self.passing = ""
+        # What the user should know now; empties when it was said and bytes flow again.
+        self._passing = ""
+        self._told = False
         #: What the user should know for good.
         self.notes: list[str] = []
 
@@ -84,6 +88,7 @@ class Download:
                 look()
             if self._failure is not None:
                 raise self._failure
+            look()
         finally:
             self._sockets.shut()
             with self._work:
@@ -94,6 +99,12 @@ class Download:
             if not any(each.is_alive() for each in threads):
                 for partial, _ in self._files:
                     partial.close()
+
+    @property
+    def note(self) -> str:
+        """What the user should know."""
+        self._told = True
+        return self._passing or " ".join(self.notes)
 
     def _hashing(self) -> None:
         try:
@@ -112,6 +123,7 @@ class Download:
         try:
             while True:
                 partial, wanted, part, of = self._next(index)
+                begun = time.monotonic()
                 try:
                     if partial.local is not None:
                         self._copy(partial, part, of, buffer)
@@ -119,7 +131,7 @@ class Download:
                         self._fetch(line, partial, wanted, part, of, buffer)
                 except Again as error:
                     line.close()
-                    self._failed(error)
+                    self._failed(error, begun)
                 except Changed:
                     line.close()
                     self._changed(partial, wanted, of)
@@ -223,18 +235,23 @@ class Download:
             )
 
     def _came(self, count: int) -> None:
+        self._calm += count
+        if self._calm >= _CALM and self._width < self._pace.connections:
+            self._width, self._calm = self._width + 1, 0
         self._since += count
         if self._since >= _PROGRESS:
-            self._since, self._tries, self.passing = 0, 0, ""
+            self._since, self._tries = 0, 0
+            if self._told:
+                self._passing = ""
 
-    def _failed(self, error: Again) -> None:
+    def _failed(self, error: Again, begun: float) -> None:
         with self._lock:
             if error.fewer:
-                self._width = max(1, self._width // 2)
-            now = time.monotonic()
-            self.passing = f"{error.why}; it is asked again."
-            if now < self._not_before:
+                self._width, self._calm = max(1, self._width // 2), 0
+            self._passing, self._told = f"{error.why}; it is asked again.", False
+            if begun < self._not_before or self._failure is not None:
                 return  # Another connection met the same.
+            now = time.monotonic()
             self._tries += 1
             self._since = 0
             if self._tries >= self._pace.tries:
@@ -248,7 +265,8 @@ class Download:
                     return
                 wait = max(wait, error.wait)
             self._not_before = now + wait
-            self.passing = f"{error.why}; it is asked again in {wait:.0f} s."
+            if wait >= 1:
+                self._passing = f"{error.why}; it is asked again in {wait:.0f} s."
 
     def _changed(self, partial: Partial, wanted: Wanted, of: int) -> None:
         with self._lock:

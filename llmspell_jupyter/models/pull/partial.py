@@ -45,6 +45,8 @@ class Partial:
         local: A copy in another store of this machine, which is taken instead of the network.
         resumed: It holds bytes of an earlier run.
         fetched: Bytes that came over the network now.
+        again: How often it was begun anew.
+        whole: The server sends it only as a whole.
     """
 
     def __init__(self, folder: Path, file: RemoteFile, pace: Pace, also: str | None = None):
@@ -55,6 +57,7 @@ class Partial:
         self.fetched = 0
         self.again = 0
         self.whole = False
+        self._copied = False
         self._also = also
         self._pace = pace
         self._changed = threading.Condition()
@@ -99,8 +102,7 @@ class Partial:
             self.again += 1
             self._there = Ranges()
             self._etag = None
-            self.resumed = False
-            self.whole = False
+            self.resumed = self._copied = self.whole = False
             self._parts = self._fresh_parts()
             if self._disk is not None:
                 # Threads may be writing to it still.
@@ -169,6 +171,8 @@ class Partial:
             self._there.add(part.at, to)
             if came:
                 self.fetched += to - part.at
+            else:
+                self._copied = True
             part.at = to
             self._changed.notify_all()
 
@@ -190,12 +194,15 @@ class Partial:
             wrong = [each for each in self._expected() if found[each[1]] != each[0]]
             if not wrong:
                 return
-            if not (self.resumed and self.again == 0):
+            if self.again or not (self.resumed or self._copied):
                 raise self._mismatch(wrong[0][0], found[wrong[0][1]])
-            said(
-                f"{self.file.path} was damaged since the last time, by a power loss perhaps; "
-                "it is fetched again."
+            what = (
+                "is damaged in the shared store"
+                if self._copied
+                else "was damaged since the last time, by a power loss perhaps"
             )
+            said(f"{self.file.path} {what}; it is fetched again.")
+            self.local = None
             self.restart()
 
     def sync(self) -> None:

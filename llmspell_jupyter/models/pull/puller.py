@@ -212,7 +212,7 @@ class _Pull:
         done = self._published() | {each.file.path: each.done for each in partials}
         whole = all(each.complete for each in partials)
         phase = PullPhase.VERIFYING if whole else PullPhase.DOWNLOADING
-        self._meter.show(phase, done, download.passing or " ".join(download.notes))
+        self._meter.show(phase, done, download.note)
 
     def _published(self) -> dict[str, int]:
         return {

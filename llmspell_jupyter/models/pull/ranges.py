@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+
+# A connection that has been at its part for longer gives its end away to an idle one.
+_LATE_SECONDS = 2.0
 
 
 class Ranges:
@@ -55,12 +59,13 @@ class Part:
     Attributes:
         at: Next byte that will be noted as being there.
         end: Where to stop; another connection may take over the end of a slow one.
+        since: When somebody began.
     """
 
-    def __init__(self, start: int, end: int):
-        self.start = start
+    def __init__(self, start: int, end: int, since: float):
         self.at = start
         self.end = end
+        self.since = since
 
 
 class Parts:
@@ -71,13 +76,22 @@ class Parts:
         there: Which bytes there are; the owner adds to it.
         part: Size of a part.
         least: A part that is shorter than twice this is not divided.
+        clock: Seconds.
     """
 
-    def __init__(self, size: int, there: Ranges, part: int, least: int):
+    def __init__(
+        self,
+        size: int,
+        there: Ranges,
+        part: int,
+        least: int,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._size = size
         self._there = there
         self._part = part
         self._least = least
+        self._clock = clock
         self.open: list[Part] = []
         #: The server sends the whole file whatever it is asked for: one connection has it all.
         self.whole = False
@@ -102,7 +116,9 @@ class Parts:
         self.open.remove(part)
 
     def _divided(self) -> Part | None:
-        longest = max(self.open, key=lambda part: part.end - part.at, default=None)
+        late = self._clock() - _LATE_SECONDS
+        slow = [part for part in self.open if part.since < late]
+        longest = max(slow, key=lambda part: part.end - part.at, default=None)
         if longest is None or longest.end - longest.at < 2 * self._least:
             return None
         middle, end = (longest.at + longest.end) // 2, longest.end
@@ -110,5 +126,5 @@ class Parts:
         return self._opened(middle, end)
 
     def _opened(self, start: int, end: int) -> Part:
-        self.open.append(Part(start, end))
+        self.open.append(Part(start, end, self._clock()))
         return self.open[-1]
