@@ -100,7 +100,9 @@ def ranged(url: str, sources: Sources, start: int, end: int) -> bytes:
             made += buffer[:count]
         answer.close()
     except Again as error:
-        raise PullError(f"{error.why}.", hint="Type the same line again.") from None
+        raise (
+            error.error or PullError(f"{error.why}.", hint="Type the same line again.")
+        ) from None
     except (Changed, Interrupted):
         raise PullError(
             f"{name} changes on the server.", hint="Type the same line again."

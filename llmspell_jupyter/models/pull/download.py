@@ -96,9 +96,17 @@ class Download:
             until = time.monotonic() + (0.3 if stop.is_set() else 5.0)
             for each in threads:
                 each.join(max(0.0, until - time.monotonic()))
-            if not any(each.is_alive() for each in threads):
-                for partial, _ in self._files:
-                    partial.close()
+            if any(each.is_alive() for each in threads):
+                # Looking a name up cannot be ended; nobody waits for it.
+                threading.Thread(target=self._close, args=(threads,), daemon=True).start()
+            else:
+                self._close(threads)
+
+    def _close(self, threads: Sequence[threading.Thread]) -> None:
+        for each in threads:
+            each.join()
+        for partial, _ in self._files:
+            partial.close()
 
     @property
     def note(self) -> str:
@@ -255,7 +263,7 @@ class Download:
             self._tries += 1
             self._since = 0
             if self._tries >= self._pace.tries:
-                self._failure = _given_up(error.why, self._tries)
+                self._failure = error.error or _given_up(error.why, self._tries)
                 return
             wait = min(self._pace.longest_wait, self._pace.first_wait * 2 ** (self._tries - 1))
             wait *= random.uniform(0.7, 1.3)

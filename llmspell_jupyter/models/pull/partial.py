@@ -91,8 +91,7 @@ class Partial:
         self._old, self._disk = [], None
 
     def discard(self) -> None:
-        """Throw away what there is."""
-        self.close()
+        """Throw away what there is. Threads may be at it still; whoever runs them closes it."""
         remove(self.path)
 
     def restart(self) -> None:

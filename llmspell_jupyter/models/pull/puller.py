@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import threading
 import time
@@ -179,10 +180,7 @@ class _Pull:
         limit.EVERYBODY.set(self._request.sources.bytes_per_second)
         try:
             space.check(self._place.cache, missing, largest)
-            for each in partials:
-                each.open()
-                each.local = self._elsewhere(each.file)
-            work = [(each, self._wanted(each.file)) for each in partials]
+            work = self._opened(partials)
             bucket = limit.Bucket(self._request.bytes_per_second)
             download = Download(client, work, self._pace, bucket)
             download.run(self._stop, lambda: self._look(partials, download))
@@ -205,8 +203,24 @@ class _Pull:
                     self._place.cache, need, int(error.data["free"]), error.message.split(":")[0]
                 )
             raise found or error from None
+        finally:
+            for each in partials:
+                # Of those that are complete there is something, were it a file without bytes.
+                if not each.done and not each.complete:
+                    each.discard()
         notes = download.notes
         return notes, sum(each.fetched for each in partials)
+
+    def _opened(self, partials: list[Partial]) -> list[tuple[Partial, Wanted]]:
+        try:
+            for each in partials:
+                each.open()
+                each.local = self._elsewhere(each.file)
+            return [(each, self._wanted(each.file)) for each in partials]
+        except BaseException:
+            for each in partials:
+                each.close()
+            raise
 
     def _look(self, partials: list[Partial], download: Download) -> None:
         done = self._published() | {each.file.path: each.done for each in partials}
@@ -223,9 +237,8 @@ class _Pull:
 
     def _check_headers(self, partials: list[Partial]) -> None:
         for each in partials:
-            if self._stop.is_set():
-                raise Interrupted("The pull was stopped.", hint=AGAIN)
-            publish.check_header(each.file, each.path)
+            # A vocabulary of some 100,000 words takes a moment.
+            _aside(functools.partial(publish.check_header, each.file, each.path), self._stop)
 
     def _wanted(self, file: RemoteFile) -> Wanted:
         name = f"{file.path} of {self._plan.repository}"

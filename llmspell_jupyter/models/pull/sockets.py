@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import threading
@@ -120,6 +121,4 @@ def _shut(opened: socket.socket) -> None:
 
 
 def _why(number: int) -> str:
-    import os
-
     return os.strerror(number).lower()

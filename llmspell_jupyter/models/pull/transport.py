@@ -43,13 +43,30 @@ class Again(Exception):
         why: For the user, without a full stop.
         wait: Seconds that the server asks us to wait; None when it does not say.
         fewer: It has too many requests of ours.
+        error: What to raise when no try mends it; None is a ``PullError`` that says why.
     """
 
-    def __init__(self, why: str, *, wait: float | None = None, fewer: bool = False):
+    def __init__(
+        self,
+        why: str,
+        *,
+        wait: float | None = None,
+        fewer: bool = False,
+        error: LLMSpellError | None = None,
+    ):
         super().__init__(why)
         self.why = why
+        self.error = error
         self.wait = wait
         self.fewer = fewer
+
+
+class _Silent(Exception):
+    """There is no connection; another try may find one."""
+
+    def __init__(self, error: Unreachable):
+        super().__init__(error.message)
+        self.error = error
 
 
 class Changed(Exception):
@@ -135,13 +152,19 @@ class Client:
 
         Raises:
             Refused: It is at an address that files are not fetched from.
-            Unreachable: It does not answer.
+            Again: It does not answer, now.
+            Unreachable: It cannot prove who it is, or its proxy is wrong.
         """
+        try:
+            return self._connected(target)
+        except _Silent as silent:
+            error = silent.error
+            raise Again(error.message.rstrip("."), error=error) from None
+
+    def _connected(self, target: Target) -> http.client.HTTPConnection:
         proxy = environment.proxy(target.origin)
         if proxy is None:
-            opened = self.sockets.connect(
-                addresses.resolved(target), self.pace.connect_seconds, target.origin
-            )
+            opened = self._open(target, target.origin)
         else:
             addresses.check_named(target)
             opened = self._through(proxy, target)
@@ -166,21 +189,29 @@ class Client:
         connection.sock = opened
         return connection
 
+    def _open(self, target: Target, name: str) -> socket.socket:
+        try:
+            return self.sockets.connect(addresses.resolved(target), self.pace.connect_seconds, name)
+        except Unreachable as error:
+            raise _Silent(error) from None
+
     def _close(self, opened: socket.socket) -> None:
         self.sockets.remove(opened)
         opened.close()
 
-    def _no_tls(self, target: Target, error: Exception) -> LLMSpellError:
+    def _no_tls(self, target: Target, error: Exception) -> Exception:
         if isinstance(error, ssl.SSLCertVerificationError):
             return Unreachable(
                 f"{target.origin} cannot prove who it is: {error.verify_message}.",
                 hint="Set SSL_CERT_FILE to your organisation's certificates if it stands between.",
                 data={"host": target.origin},
             )
-        return Unreachable(
-            f"{target.origin} does not answer: there is no secure connection to it.",
-            hint="Check the connection, then type the same line again: it goes on where it was.",
-            data={"host": target.origin},
+        return _Silent(
+            Unreachable(
+                f"{target.origin} does not answer: there is no secure connection to it.",
+                hint=f"Check the connection. {AGAIN}",
+                data={"host": target.origin},
+            )
         )
 
     def _through(self, proxy: str, target: Target) -> socket.socket:
@@ -194,9 +225,7 @@ class Client:
             )
         port = parts.port or 80
         where = Target("http", host, port, "/", ours=False, anywhere=True)
-        opened = self.sockets.connect(
-            addresses.resolved(where), self.pace.connect_seconds, f"The proxy {host}:{port}"
-        )
+        opened = self._open(where, f"The proxy {host}:{port}")
         if target.scheme == "http":
             return opened
         try:

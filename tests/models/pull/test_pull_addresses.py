@@ -21,7 +21,7 @@ from llmspell_jupyter.errors import LLMSpellError, PullError, Refused, Unreachab
 from llmspell_jupyter.models import pull
 from llmspell_jupyter.models.pull import addresses, transport
 from llmspell_jupyter.models.pull.sockets import Sockets
-from llmspell_jupyter.models.pull.transport import Client, Line, Wanted
+from llmspell_jupyter.models.pull.transport import Again, Client, Line, Wanted
 from llmspell_jupyter.types import Sources
 from tests.support import hub_server, pulls
 from tests.support.hub_server import Hub
@@ -167,7 +167,7 @@ def test_p6_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A resolver that says something else the second time finds nobody asking it."""
-    with trap() as (port, got):
+    with trap() as (_, got):
         asked = _resolving(monkeypatch, [["93.184.216.34"], ["127.0.0.1"]])
         connected: list[Any] = []
 
@@ -178,7 +178,7 @@ def test_p6_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
 
         client = Client(Sources(), Recording(), QUICK)
         line = Line(client)
-        with pytest.raises(Unreachable):
+        with pytest.raises(Again):
             line.get(Wanted("https://cdn.hf.co/x", "x"), 0, 10)
         assert asked == ["cdn.hf.co"]
         assert connected == [(socket.AF_INET, ("93.184.216.34", 443))]
@@ -326,9 +326,11 @@ def test_a_proxy_is_asked_for_a_tunnel_to_a_server_over_tls(
 def test_a_server_has_to_prove_who_it_is(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        + ["-keyout", str(key), "-out", str(certificate)],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
         check=True,
         capture_output=True,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llmspell_jupyter.errors import Gated, HashMismatch, PullError, Unreachable
+from llmspell_jupyter.models.pull import addresses
 from llmspell_jupyter.types import PullPhase
 from tests.support import pulls
 from tests.support.hub_server import Hub
@@ -90,6 +91,36 @@ def test_p2_nobody_there(hub: Hub, model: Pulls) -> None:
     with pytest.raises(Unreachable):
         model.pull(request)
     assert not model.cache.exists()
+
+
+def test_p2_a_network_that_goes_away_is_waited_for(
+    hub: Hub, model: Pulls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = addresses.resolved, [1, 1]
+    hub.fault(KEY, "drop", at=300_000, times=2)
+
+    def resolved(target: addresses.Target) -> Any:
+        if failures and hub.served(KEY) > 100_000:
+            failures.pop()
+            raise addresses.unknown_host(target.host)
+        return real(target)
+
+    monkeypatch.setattr(addresses, "resolved", resolved)
+    model.pull()
+    assert not failures
+    assert model.published() == pulls.files()
+
+
+def test_p2_a_network_that_stays_away_leaves_what_came(
+    hub: Hub, model: Pulls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolved(target: addresses.Target) -> Any:
+        raise addresses.unknown_host(target.host)
+
+    monkeypatch.setattr(addresses, "resolved", resolved)
+    with pytest.raises(Unreachable, match="no network"):
+        model.pull()
+    assert model.left() == []
 
 
 def test_p2_a_silent_server_is_noticed_in_time(hub: Hub, model: Pulls) -> None:

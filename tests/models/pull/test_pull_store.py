@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import replace
@@ -71,7 +72,7 @@ def test_several_files_are_one_progress_that_never_shrinks(model: Pulls) -> None
 
 
 def test_nothing_of_a_model_shows_before_all_of_it_is_there(hub: Hub, model: Pulls) -> None:
-    hub.fault(KEY, "stall", after=200_000)
+    hub.fault(KEY, "stall", at=500_000)
     stop = threading.Event()
 
     def look(progress: object) -> None:
@@ -190,10 +191,10 @@ def test_locked_files_have_to_be_the_same(hub: Hub, model: Pulls) -> None:
     assert model.published() == pulls.files()
     # A small file: the hub does not tell its SHA-256 beforehand.
     wrong = locked(pulls.files() | {"tokenizer.json": b"{ }"})
-    with pytest.raises(HashMismatch, match="tokenizer.json"):
+    with pytest.raises(HashMismatch, match=r"tokenizer\.json"):
         model.pull(model.request(locked=wrong))
     fresh = Pulls(hub, model.cache.parent / "fresh")
-    with pytest.raises(HashMismatch, match="tokenizer.json"):
+    with pytest.raises(HashMismatch, match=r"tokenizer\.json"):
         fresh.pull(fresh.request(locked=wrong))
     assert not (fresh.root / "snapshots").exists()
 
@@ -250,10 +251,8 @@ def test_p5_names_of_a_hostile_server_lead_nowhere(
     file = RemoteFile(name, 0, None, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
     plan = Plan("m", REPOSITORY, "0" * 40, ref, (file,), None, False)
     request = Pulls.request(Pulls(_NoHub(), room / "cache"))  # type: ignore[arg-type]
-    try:
+    with contextlib.suppress(InvalidModelSpec, PullError):
         puller.fetch(plan, request, lambda _: None, threading.Event(), lambda _: "", pace=QUICK)
-    except (InvalidModelSpec, PullError):
-        pass
     assert {each.name for each in room.iterdir()} <= {"cache"}
     inside = room / "cache" / "models--owner--model"
     for path in (room / "cache").rglob("*"):
