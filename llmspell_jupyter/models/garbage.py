@@ -72,11 +72,12 @@ def collect(
         if removal.links_in(folder):
             continue
         # Each kind is looked for once the one before is gone: links keep blobs, blobs folders.
-        for look in (_unfinished, _links, _blobs, _refs):
+        for look in (_unfinished, _links, _revisions, _blobs, _refs):
             found += [_done(each, dry_run) for each in [*look(folder, old)]]
         if (empty := _empty(folder, old)) is not None:
             found.append(empty)
             if not dry_run:
+                removal.remove_empty(folder)
                 removal.tidy(folder)
         elif not dry_run:
             with contextlib.suppress(OSError):
@@ -129,6 +130,14 @@ def _links(folder: Path, old: _Old) -> Iterator[Garbage]:
                 yield Garbage(path, 0, "a link to a file that is not there")
 
 
+def _revisions(folder: Path, old: _Old) -> Iterator[Garbage]:
+    """Revisions of which nothing is left."""
+    for snapshot in hub_cache.snapshots(folder):
+        path = snapshot.path
+        if not path.is_symlink() and old(path) and _is_empty(path):
+            yield Garbage(path, 0, "nothing of this revision is left")
+
+
 def _blobs(folder: Path, old: _Old) -> Iterator[Garbage]:
     """Files that no revision names."""
     if _is_busy(folder, old):
@@ -158,12 +167,13 @@ def _refs(folder: Path, old: _Old) -> Iterator[Garbage]:
 
 def _empty(folder: Path, old: _Old) -> Garbage | None:
     """The folder of a repository, when there is nothing in it."""
-    if not old(folder) or any(
-        not path.is_dir() or path.is_symlink() or path.name == removal.OURS
-        for path in folder.rglob("*")
-    ):
-        return None
-    return Garbage(folder, 0, "there is nothing in it")
+    empty = old(folder) and not (folder / removal.OURS).exists() and _is_empty(folder)
+    return Garbage(folder, 0, "there is nothing in it") if empty else None
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there are at most further folders in a folder."""
+    return all(path.is_dir() and not path.is_symlink() for path in folder.rglob("*"))
 
 
 def _of_ollama(root: Path, old: _Old) -> Iterator[Garbage]:

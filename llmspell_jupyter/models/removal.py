@@ -144,7 +144,7 @@ def _from_store(model: ModelInfo, snapshot: Snapshot) -> int:
         converted.append(leaving)
     else:
         freed += sum(discard(path) for path in _in_order(mine))
-        _remove_empty(snapshot.path)
+        remove_empty(snapshot.path)
         if model.format == "safetensors":
             converted.append(model.path / OURS)
     _forget(folder)
@@ -173,7 +173,7 @@ def _in_order(files: Sequence[Path]) -> list[Path]:
     return sorted(sorted(files, reverse=True), key=place)
 
 
-def _remove_empty(folder: Path) -> None:
+def remove_empty(folder: Path) -> None:
     """Remove folders below a folder that hold nothing."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
@@ -187,7 +187,7 @@ def _forget(folder: Path) -> None:
     for path in below(folder / "refs", gguf=True):
         if hub_cache.read_ref(path) not in here:
             path.unlink(missing_ok=True)
-    _remove_empty(folder / "refs")
+    remove_empty(folder / "refs")
 
 
 def _drop_partials(folder: Path, blobs: set[str] | None) -> int:

@@ -25,7 +25,7 @@ from llmspell_jupyter.models import describe, spec
 from llmspell_jupyter.models.store import bundled, folders, hub_cache, ollama_files, repairs
 from llmspell_jupyter.models.store.choosing import Wanted, choose, is_named, not_found
 from llmspell_jupyter.models.store.places import Place, described
-from llmspell_jupyter.types import Lookup, ModelInfo
+from llmspell_jupyter.types import Lookup, ModelInfo, ModelSpec
 
 __all__ = ["ECHO", "choose", "explain", "installed", "is_named", "resolve"]
 
@@ -81,7 +81,7 @@ def resolve(name: str, lookup: Lookup = _LOOKUP, *, revision: str = "") -> Model
         parsed = spec.parse(name)
         if parsed.name == ECHO.id:
             return replace(ECHO, id=parsed.id)
-        found = _find(Wanted.of(parsed, lookup, revision), lookup)
+        found = _find(parsed, lookup, revision)
     if found.architecture is None:
         explain(found)
     return found
@@ -103,20 +103,35 @@ def explain(model: ModelInfo) -> None:
         raise
 
 
-def _find(wanted: Wanted, lookup: Lookup) -> ModelInfo:
-    if wanted.spec.backend not in (None, "candle"):
+def _find(name: ModelSpec, lookup: Lookup, revision: str) -> ModelInfo:
+    if name.backend not in (None, "candle"):
         raise ModelNotFound(
-            f"{str(wanted.spec)!r} is run by Ollama's server, not by this engine.",
-            hint=f"Leave @ollama out to load Ollama's file here: {wanted.spec.id}",
-            data={"model": str(wanted.spec)},
+            f"{str(name)!r} is run by Ollama's server, not by this engine.",
+            hint=f"Leave @ollama out to load Ollama's file here: {name.id}",
+            data={"model": str(name)},
         )
-    several = bool(wanted.revision)
-    for source in _sources(lookup, None, several):
-        models = described(source(wanted), revisions=several)
-        if any(map(wanted.fits, models)):
-            return choose(wanted, models, lookup.quantization)
+    several = bool(revision)
+    nearest, *others = _sources(lookup, None, several)
+    # The name as it is typed, in the nearest place: most requests need no catalog.
+    if not several and (found := _chosen(nearest, Wanted(name), lookup)):
+        return found
+    wanted = Wanted.of(name, lookup, revision)
+    for source in (nearest, *others):
+        if found := _chosen(source, wanted, lookup):
+            return found
     # The others are read only to say what there is.
-    raise not_found(wanted, installed(lookup=lookup, revisions=several), lookup)
+    raise not_found(wanted, installed(lookup=lookup, revisions=several))
+
+
+def _chosen(source: _Source, wanted: Wanted, lookup: Lookup) -> ModelInfo | None:
+    """The model of one place that is meant; None when none fits.
+
+    Raises:
+        ModelNotFound: Several fit.
+    """
+    models = described(source(wanted), revisions=bool(wanted.revision))
+    fits = any(map(wanted.fits, models))
+    return choose(wanted, models, lookup.quantization) if fits else None
 
 
 def _sources(lookup: Lookup, searched: Sequence[Path] | None, revisions: bool) -> Iterator[_Source]:

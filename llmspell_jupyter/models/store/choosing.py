@@ -115,9 +115,7 @@ def is_named(name: str, model: ModelInfo) -> bool:
         return False
 
 
-def not_found(
-    wanted: Wanted, models: Sequence[ModelInfo], lookup: Lookup = _LOOKUP
-) -> ModelNotFound:
+def not_found(wanted: Wanted, models: Sequence[ModelInfo]) -> ModelNotFound:
     """The error for a name that stands for none of these models."""
     ids = [info.id for info in models]
     shown = wanted.spec.id + (f" at {wanted.revision}" if wanted.revision else "")
