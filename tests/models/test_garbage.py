@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -190,7 +192,7 @@ def test_stores_of_others_are_not_touched(
 def test_what_cannot_be_removed_says_so(
     cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real refusal of the system: the name is taken by a folder that is a mount point."""
+    """Another user's files, refused by the system."""
     if not hasattr(os, "geteuid"):
         pytest.skip("no users")
     path = put_file(folder / "blobs" / ("a" * 64))
@@ -202,9 +204,6 @@ def test_what_cannot_be_removed_says_so(
         "for each in collect(Lookup(), dry_run=False, now=time.time() + 200_000):\n"
         "    print(each.kept, each.why)\n"
     )
-    import subprocess
-    import sys
-
     for above in (folder, *folder.parents):
         if above.stat().st_uid == os.geteuid() and above.is_relative_to("/tmp"):
             above.chmod(above.stat().st_mode | 0o055)
@@ -245,6 +244,11 @@ def test_of_ollamas_files_nothing_is_said_when_a_manifest_is_damaged(
     """What a damaged one names cannot be told, and must not be called garbage."""
     root = tmp_path / "ollama"
     put(root, library("tiny/latest"), layer(root, b"model")).write_text(text)
+    assert collected() == {}
+
+
+def test_of_ollamas_files_nothing_is_said_without_its_lists(cache: Path, tmp_path: Path) -> None:
+    put_file(tmp_path / "ollama" / "blobs" / ("sha256-" + "a" * 64))
     assert collected() == {}
 
 

@@ -351,6 +351,7 @@ def test_a_kill_at_any_moment_leaves_no_half_model(
         timeout=60,
     )
     count = int(json.loads(done.stdout))
+    whole = store.resolve(name).size_bytes
     assert 4 < count < 40
     visible = 0
     for number in range(1, count + 1):
@@ -364,6 +365,7 @@ def test_a_kill_at_any_moment_leaves_no_half_model(
         for model in models.values():
             visible += 1
             if model.architecture:
+                assert model.size_bytes == whole
                 verify(model, lambda _: None, threading.Event())
             remove(model, lookup)
         garbage.collect(lookup, dry_run=False, now=time.time() + 2 * garbage.GRACE)
