@@ -21,6 +21,7 @@ HUB_LIBRARY = "https://huggingface.co/models?pipeline_tag=text-generation"
 _SECONDS = 3.0
 _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
 _HUB_MODELS = 20
+_OFFLINE = "this profile works offline."
 
 
 def available(
@@ -31,8 +32,8 @@ def available(
 ) -> Availability:
     """What can be had, and a note for each source that could not be asked.
 
-    Servers are given three seconds. The hub is asked only with a search, and only with networks
-    allowed; Ollama's server is asked then as well if it is on this machine.
+    Servers are given three seconds. The hub is asked only with a search. Offline only an Ollama
+    server of this machine is asked.
 
     Args:
         backend: Only what this backend would run; None or ``all`` is everything.
@@ -143,11 +144,11 @@ def _has(model: AvailableModel, words: Sequence[str], lookup: Lookup) -> bool:
 
 
 def _of_ollama(sources: Sources) -> list[AvailableModel]:
-    from llmspell_jupyter.models import ollama
-
     host = urllib.parse.urlsplit(sources.ollama_url).hostname
     if sources.offline and host not in _LOCAL:
-        raise Unreachable("No network may be asked (HF_HUB_OFFLINE).")
+        raise Unreachable(f"Ollama at {sources.ollama_url} is not asked: {_OFFLINE}")
+    from llmspell_jupyter.models import ollama
+
     found = []
     for info in ollama.tags(sources.ollama_url):
         name = info.id.removesuffix("@ollama")
@@ -168,6 +169,9 @@ def _of_ollama(sources: Sources) -> list[AvailableModel]:
 
 
 def _of_hub(search: str, sources: Sources) -> list[AvailableModel]:
+    if sources.offline:
+        raise Unreachable(f"The hub is not searched: {_OFFLINE}")
+    # Loads the hub's own library.
     from llmspell_jupyter.models import hub
 
     return hub.search(search, sources, _HUB_MODELS)
@@ -197,9 +201,9 @@ class _Asked:
             try:
                 self._found[who] = question()
             except LLMSpellError as error:
-                self._notes[who] = f"{who} was not searched: {error.message}"
+                self._notes[who] = " ".join(error.message.split())
             except Exception as error:  # One source less is no reason to show none.
-                self._notes[who] = f"{who} was not searched: {type(error).__name__}."
+                self._notes[who] = f"{who} gives no list: {type(error).__name__}."
 
         # One that is silent for longer ends by its own limits, or with the process.
         thread = threading.Thread(target=work, name="llmspell-available", daemon=True)
