@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from llmspell_jupyter.errors import InvalidModelSpec
 from llmspell_jupyter.models import catalog, store
-from llmspell_jupyter.models.available import HUB_LIBRARY, OLLAMA_LIBRARY, available
+from llmspell_jupyter.models.available import HUB_LIBRARY, OLLAMA_LIBRARY, _Asked, available
 from llmspell_jupyter.types import AvailableModel, Lookup, Sources
 from tests.support import hub_server
 from tests.support.hub_server import Hub
@@ -154,16 +155,18 @@ def test_offline_nothing_is_asked_and_said(hub: Hub) -> None:
     assert time.monotonic() - start < 1
     assert ids(found.models) == ["tinyllama"]
     assert hub.requests == []
-    assert [note for note in found.notes if note.startswith("The hub was not searched")]
-    assert [note for note in found.notes if note.startswith("Ollama at http://ollama.example")]
+    assert found.notes[:2] == (
+        "Ollama at http://ollama.example:11434 is not asked: this profile works offline.",
+        "The hub is not searched: this profile works offline.",
+    )
 
 
 def test_a_server_that_is_not_there_is_a_note(hub: Hub) -> None:
     gone = replace(nowhere(hub.sources()), endpoint=nowhere().ollama_url)
     found = available(None, "tinyllama", gone)
     assert ids(found.models) == ["tinyllama"]
-    for who in ("The hub was not searched: ", f"Ollama at {gone.ollama_url} was not searched: "):
-        assert [note for note in found.notes if note.startswith(who)], found.notes
+    for address in (gone.ollama_url, gone.endpoint.removeprefix("http://")):
+        assert [note for note in found.notes if "cannot be reached" in note and address in note]
     assert not [note for note in found.notes if "\n" in note]
 
 
@@ -175,7 +178,20 @@ def test_servers_that_say_nothing_are_left_after_three_seconds(hub: Hub) -> None
         found = available(None, "tinyllama", replace(hub.sources(), ollama_url=ollama_url))
         assert time.monotonic() - start < 5
     assert ids(found.models) == ["tinyllama"]
-    assert len([note for note in found.notes if "within" in note or "not searched" in note]) == 2
+    silent_ones = [note for note in found.notes if "reached" in note or "within" in note]
+    assert len(silent_ones) == 2, found.notes
+
+
+def test_a_source_that_never_ends_is_left_after_three_seconds() -> None:
+    """Whatever limits a source has of its own."""
+    over = threading.Event()
+    asked = _Asked()
+    asked.ask("The sea", lambda: [] if over.wait(60) else [])
+    asked.ask("The land", list)
+    start = time.monotonic()
+    assert asked.answers() == ([], ["The sea did not answer within 3 seconds."])
+    assert time.monotonic() - start < 10
+    over.set()
 
 
 def test_a_backend_chooses(hub: Hub) -> None:

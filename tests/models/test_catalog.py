@@ -316,6 +316,7 @@ def test_earlier_catalogs_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         *("request/all", "request/request", "variable/variable", "administrator/administrator"),
     ]
     assert repository("tinyllama", lookup) == "request/tinyllama"
+    assert catalog.models(lookup)["tinyllama"].repository == "request/tinyllama"
     assert (
         repository("tinyllama", Lookup())
         == repository("TINYLLAMA", Lookup())
