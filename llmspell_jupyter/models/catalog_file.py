@@ -244,10 +244,10 @@ def _parts(quantization: str, value: Any, pattern: Any, estimated: bool) -> Iter
     for each in value:
         if not isinstance(each, dict) or each.keys() - {"path", "size"}:
             raise ValueError("a file is not {path, size}")
-        path, size = each.get("path"), each.get("size", 0)
-        if not isinstance(path, str) or spec.problem_of_file(path) or not _is_size(size):
+        name, size = each.get("path"), each.get("size", 0)
+        if not isinstance(name, str) or spec.problem_of_file(name) or not _is_size(size):
             raise ValueError("a file has no safe path, or no size in bytes")
-        yield CatalogFile(path, size, estimated)
+        yield CatalogFile(name, size, estimated)
 
 
 def _shape(value: Any) -> CatalogShape:
