@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llmspell_jupyter.engine import memory, residency, shortage
@@ -90,6 +91,20 @@ class Supervisor:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
+
+    async def room(self, model: ModelInfo) -> tuple[Room, int]:
+        """Memory that this model could have, and what idle models give back beside it.
+
+        Its own, if it is loaded, counts as free.
+        """
+        own = self._of(model)
+        others = [each for each in self._residents().values() if each not in own]
+        held = [(each.size, each.worker.pid or 0) for each in others if each.worker is not None]
+        idle = sum(each.size for each in others if each.resident("").can_leave)
+        found = await asyncio.to_thread(self._look, held)
+        kept = [each.worker.pid for each in own if each.worker is not None and each.worker.pid]
+        private = await asyncio.to_thread(lambda: sum(map(memory.private, kept)))
+        return replace(found, free=found.free + private), idle
 
     def to_wire(self) -> list[dict[str, Any]]:
         """The posts that have a worker, as JSON values."""

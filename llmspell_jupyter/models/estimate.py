@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from llmspell_jupyter.models import gguf_need, gguf_reader, safetensors_need
+from llmspell_jupyter.models import gguf_need, gguf_reader, gguf_work, safetensors_need
 from llmspell_jupyter.models.folder import inspect_folder
+from llmspell_jupyter.models.gguf_work import Work
 from llmspell_jupyter.models.need import Need
 from llmspell_jupyter.types import LoadOptions, ModelInfo
 
@@ -38,7 +39,23 @@ def estimate(model: ModelInfo, options: LoadOptions, backend: str) -> Need:
     return Need(weights=0, context=0, working=_PYTHON)
 
 
+def work(model: ModelInfo) -> Work | None:
+    """What a GGUF model computes for each token; None when its kinds of weights are not known.
+
+    Raises:
+        BadModelFile: As ``estimate``.
+        OSError: As ``estimate``.
+    """
+    return _gguf_work(model.path, model.size_bytes, model.path.stat().st_mtime_ns)
+
+
 # Size and time are part of the key: a file that has changed is read again.
 @lru_cache(maxsize=64)
 def _gguf_shape(path: Path, size_bytes: int, modified_ns: int) -> gguf_need.Shape:
     return gguf_need.read_shape(gguf_reader.walk(path))
+
+
+@lru_cache(maxsize=64)
+def _gguf_work(path: Path, size_bytes: int, modified_ns: int) -> Work | None:
+    walk = gguf_reader.walk(path)
+    return gguf_work.of_header(walk, gguf_need.read_shape(walk), size_bytes)

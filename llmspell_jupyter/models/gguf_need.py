@@ -175,6 +175,47 @@ def read_shape(walk: Walk) -> Shape:
     )
 
 
+def plain_shape(
+    *,
+    layers: int,
+    width: int,
+    inner: int,
+    heads: int,
+    key_heads: int,
+    head: int,
+    vocabulary: int,
+    trained: int,
+) -> Shape:
+    """The shape of a model whose layers all attend to all tokens, from its numbers alone.
+
+    Args:
+        layers: Its layers.
+        width: Numbers of a token between them.
+        inner: The same inside the feed-forward part.
+        heads: Heads of attention.
+        key_heads: Heads of keys and values.
+        head: Numbers of each.
+        vocabulary: Tokens.
+        trained: Tokens that it was trained for; 0 when unknown.
+    """
+    cell = 2 * key_heads * head
+    return Shape(
+        header=0,
+        cell=layers * cell,
+        layer_cell=cell,
+        state=0,
+        width=max(width, heads * head),
+        inner=3 * inner + width,
+        heads=heads,
+        vocabulary=vocabulary,
+        masks=1,
+        trained=trained,
+        original=0,
+        flash=True,
+        whole=False,
+    )
+
+
 class _Reader:
     """Numbers of a header, which may hold anything."""
 

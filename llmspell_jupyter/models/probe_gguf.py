@@ -99,7 +99,7 @@ def write(path: Path, shape: Shape, kind: Kind, f32: Kind) -> None:
     with path.open("wb") as file:
         file.write(header)
         file.write(bytes(-len(header) % _ALIGNMENT))
-        for name, lengths in shape.tensors():
+        for _, lengths in shape.tensors():
             if len(lengths) > 1:
                 _fill(file, kind.size(math.prod(lengths)), blocks)
             else:
