@@ -15,6 +15,9 @@ from llmspell_jupyter.models.pull.partial import Partial
 from llmspell_jupyter.models.pull.ranges import Part
 from llmspell_jupyter.models.pull.transport import Again, Changed, Client, Line, Wanted
 
+#: Name of its threads.
+THREAD = "llmspell pull"
+
 _BUFFER = 512 * 1024
 # So much is progress, after which failures are counted from the beginning.
 _PROGRESS = 64 * 1024
@@ -75,10 +78,10 @@ class Download:
             HashMismatch: What came is not what was published.
         """
         threads = [
-            threading.Thread(target=self._fetching, args=(index,), daemon=True)
+            threading.Thread(target=self._fetching, args=(index,), name=THREAD, daemon=True)
             for index in range(self._pace.connections)
         ]
-        threads.append(threading.Thread(target=self._hashing, daemon=True))
+        threads.append(threading.Thread(target=self._hashing, name=THREAD, daemon=True))
         for each in threads:
             each.start()
         try:

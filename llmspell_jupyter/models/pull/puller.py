@@ -164,7 +164,6 @@ class _Pull:
             ]
             notes, downloaded = self._bring(partials)
             self._place.publish([(each.file, each.path) for each in partials])
-        self._place.sweep()
         return self._complete(self._place, downloaded, notes)
 
     def _bring(self, partials: list[Partial]) -> tuple[list[str], int]:

@@ -82,6 +82,8 @@ _TRAPS = [
     "http://cdn.hf.co#@127.0.0.1:{port}/x",
     "https://cdn.hf.co:{port}/x",
     "http://cdn.hf.co/x",
+    "http://cdn.hf.co:443/x",
+    "https://user:word@cdn.hf.co/x",
     "https://evilhf.co/x",
     "https://hf.co.evil.example/x",
     "file:///etc/passwd",
@@ -354,6 +356,35 @@ def test_a_server_has_to_prove_who_it_is(tmp_path: Path) -> None:
         line.close()
     assert transport.tls().verify_mode is ssl.CERT_REQUIRED
     assert transport.tls().check_hostname
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "206 OK\r\nContent-Range: bytes 2-9/100\r\nContent-Length: 8",
+        "206 OK\r\nContent-Range: bytes 0-10/100\r\nContent-Length: 11",
+        "206 OK\r\nContent-Range: bytes 0-9/99\r\nContent-Length: 10",
+        "206 OK\r\nContent-Range: bytes 0-9/100\r\nContent-Length: 9",
+        "206 OK\r\nContent-Range: chapters 0-9/100\r\nContent-Length: 10",
+        "206 OK\r\nContent-Length: 10",
+        "200 OK\r\nContent-Length: 99",
+        "200 OK\r\nContent-Length: 100\r\nContent-Encoding: br",
+    ],
+)
+def test_p2_an_answer_that_is_not_what_was_asked_is_not_taken(head: str) -> None:
+    with trap(f"HTTP/1.1 {head}\r\n\r\n0123456789".encode()) as (port, _):
+        line = Line(Client(Sources(endpoint=f"http://127.0.0.1:{port}"), Sockets(), QUICK))
+        with pytest.raises(PullError, match="not served well"):
+            line.get(Wanted(f"http://127.0.0.1:{port}/x", "x", size=100), 0, 10)
+        line.close()
+
+
+def test_an_answer_in_chunks_is_read() -> None:
+    body = b"4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n"
+    head = b"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-9/100\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with trap(head + body) as (port, _):
+        sources = Sources(endpoint=f"http://127.0.0.1:{port}")
+        assert pull.ranged(f"{sources.endpoint}/x", sources, 0, 10) == b"0123456789"
 
 
 def test_a_kept_connection_that_the_server_closed_is_opened_again(hub: Hub) -> None:

@@ -109,6 +109,22 @@ def test_a_journal_says_no_more_than_was_noted(
         assert {byte for start, end in known[1] for byte in range(start, end)} <= noted
 
 
+@pytest.mark.parametrize("at", range(20))
+def test_a_damaged_record_and_what_follows_it_do_not_count(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "x.journal"
+    made = Journal(path, Header("blob", "a", 2**40), Ranges())
+    head = path.stat().st_size
+    for start in (0, 100, 200):
+        made.note(start, start + 100)
+    made.close()
+    data = bytearray(path.read_bytes())
+    data[head + 20 + at] ^= 1
+    path.write_bytes(data)
+    known = journal.read(path)
+    assert known is not None
+    assert [*known[1]] == [(0, 100)]
+
+
 @pytest.mark.parametrize(
     "content",
     [
