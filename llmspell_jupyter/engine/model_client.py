@@ -106,6 +106,13 @@ class ModelClient(Calls):
         """
         return self._post("/api/info", {"model": model} | _ours(lookup, sources), _DISK_SECONDS)
 
+    def ollama(self, sources: Sources | None = None) -> dict[str, Any]:
+        """Ollama's server: ``{running, url, version, models, loaded, error}``; never raises for it.
+
+        ``models`` are as ``info`` has them, ``loaded`` those in its memory.
+        """
+        return self._post("/api/ollama", _ours(None, sources), _SEARCH_SECONDS)
+
     def remove(
         self, model: str, lookup: Lookup | None = None, sources: Sources | None = None
     ) -> int:

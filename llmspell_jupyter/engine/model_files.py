@@ -20,10 +20,16 @@ from llmspell_jupyter.engine.jobs import Jobs
 from llmspell_jupyter.engine.metrics import Metrics
 from llmspell_jupyter.engine.pulls import PullJob, Pulls, Report, Work
 from llmspell_jupyter.engine.supervisor import Supervisor
-from llmspell_jupyter.errors import BadModelFile, EngineBusy, InvalidModelSpec, LLMSpellError
+from llmspell_jupyter.errors import (
+    BadModelFile,
+    EngineBusy,
+    InvalidModelSpec,
+    LLMSpellError,
+    ModelNotFound,
+)
 from llmspell_jupyter.models import inspect, spec, store
 from llmspell_jupyter.models.folder import inspect_folder
-from llmspell_jupyter.types import Lookup, ModelInfo, PullProgress, PullRequest, Sources
+from llmspell_jupyter.types import Lookup, ModelInfo, ModelSpec, PullProgress, PullRequest, Sources
 
 # A chat template can be as long as a book.
 _LONGEST_FACT = 4_000
@@ -89,14 +95,16 @@ class ModelFiles:
 
         return await asyncio.to_thread(look)
 
-    async def remove(self, name: str, lookup: Lookup) -> int:
-        """Remove a model from the user's own store; the bytes that are free now.
+    async def remove(self, name: str, lookup: Lookup, sources: Sources) -> int:
+        """Remove a model from the user's own store, or from Ollama's server; the bytes freed.
 
         Raises:
             EngineBusy: It is loaded, works, or is fetched.
             ModelNotFound: There is no such model.
             NotRemovable: It is not the user's to remove.
         """
+        if wanted := _of_ollama(name):
+            return await asyncio.to_thread(_remove_from_ollama, wanted, sources.ollama_url)
         model = await asyncio.to_thread(_present, name, lookup)
         self._refuse_used(model)
 
@@ -118,8 +126,28 @@ class ModelFiles:
 
         return await asyncio.to_thread(collect)
 
-    async def info(self, name: str, lookup: Lookup) -> dict[str, Any]:
-        """Everything about a model of this machine, as JSON values.
+    async def ollama(self, sources: Sources) -> dict[str, Any]:
+        """Ollama's server as JSON values: ``{running, url, version, models, loaded, error}``."""
+
+        def look() -> dict[str, Any]:
+            from llmspell_jupyter.models import ollama
+
+            url = sources.ollama_url
+            state: dict[str, Any] = {"running": False, "url": url, "version": None, "error": None}
+            state |= {"models": [], "loaded": []}
+            try:
+                state["version"] = ollama.version(url)
+                state["models"] = [messages.model_to_wire(each) for each in ollama.tags(url)]
+                state["loaded"] = [asdict(each) for each in ollama.running(url)]
+                state["running"] = True
+            except LLMSpellError as error:
+                state["error"] = error.message
+            return state
+
+        return await asyncio.to_thread(look)
+
+    async def info(self, name: str, lookup: Lookup, sources: Sources) -> dict[str, Any]:
+        """Everything about a model of this machine or of Ollama's server, as JSON values.
 
         Returns:
             The fields of ``ModelInfo``, ``loaded``, ``workers`` as in the engine's status, and
@@ -128,6 +156,8 @@ class ModelFiles:
         Raises:
             ModelNotFound: There is no such model.
         """
+        if wanted := _of_ollama(name):
+            return await asyncio.to_thread(_shown_by_ollama, wanted, sources.ollama_url)
         model = await asyncio.to_thread(_present, name, lookup)
         workers = [each for each in self._supervisor.to_wire() if each["model"] == model.id]
         return messages.model_to_wire(model) | {
@@ -179,7 +209,7 @@ def _pulling(request: PullRequest) -> tuple[Hashable, Work]:
         )
     from llmspell_jupyter.models import pull
 
-    if wanted.backend == "ollama":
+    if _of_ollama(request.model):
         from llmspell_jupyter.models import ollama
 
         return pull.key(request), partial(ollama.pull, request)
@@ -195,6 +225,53 @@ def _present(name: str, lookup: Lookup) -> ModelInfo:
         if len(damaged) != 1:
             raise
         return damaged[0]
+
+
+def _of_ollama(name: str) -> ModelSpec | None:
+    """What a name means to Ollama's server; None when it is not one of its."""
+    wanted = spec.parse(name)
+    return wanted if wanted.kind != "path" and wanted.backend == "ollama" else None
+
+
+def _tag(wanted: ModelSpec) -> str:
+    return f"{wanted.name}:{wanted.variant or 'latest'}"
+
+
+def _listed(wanted: ModelSpec, url: str) -> ModelInfo:
+    """The model as Ollama's server lists it."""
+    from llmspell_jupyter.models import ollama
+
+    found = ollama.tags(url)
+    for each in found:
+        if each.id.lower() == _tag(wanted).lower():
+            return each
+    raise ModelNotFound(
+        f"Ollama's server has no model {_tag(wanted)}.",
+        hint=f"To fetch it, type: %model_pull {_tag(wanted)}@ollama",
+        data={"model": _tag(wanted), "models": [each.id for each in found]},
+    )
+
+
+def _remove_from_ollama(wanted: ModelSpec, url: str) -> int:
+    from llmspell_jupyter.models import ollama
+
+    size = _listed(wanted, url).size_bytes
+    ollama.delete(url, _tag(wanted))
+    return size
+
+
+def _shown_by_ollama(wanted: ModelSpec, url: str) -> dict[str, Any]:
+    from llmspell_jupyter.models import ollama
+
+    model = _listed(wanted, url)
+    shown = ollama.show(url, model.id)
+    loaded = any(each.id == model.id for each in ollama.running(url))
+    facts = shown.get("model_info") or shown.get("modelinfo") or {}
+    return messages.model_to_wire(model) | {
+        "loaded": loaded,
+        "workers": [],
+        "header": {name: _cut(value) for name, value in facts.items()},
+    }
 
 
 def _header(model: ModelInfo) -> dict[str, Any]:

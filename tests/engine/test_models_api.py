@@ -39,7 +39,7 @@ from llmspell_jupyter.types import (
     PullProgress,
     PullRequest,
 )
-from tests.support import hub_server
+from tests.support import hub_server, ollama_server
 from tests.support.engines import (
     PATIENCE,
     RunningEngine,
@@ -603,3 +603,34 @@ def test_the_engine_answers_while_it_fetches(room: Room) -> None:
         stop.set()
         asking.join(PATIENCE)
     assert slowest[0] < 2
+
+
+# Other sources
+
+
+def test_models_of_an_ollama_server(room: Room) -> None:
+    with ollama_server.ollama() as ollama:
+        ollama.add("llama3.1:8b", size=1000)
+        ollama.offer("qwen3:0.6b", layers=(500_000, 300))
+        sources = room.hub.sources(ollama_url=ollama.url)
+        pull = room.client.pull(PullRequest("qwen3:0.6b@ollama", sources=sources))
+        assert last(pull).phase is PullPhase.COMPLETE and pull.job
+        state = room.client.ollama(sources)
+        assert state["running"] and state["error"] is None and state["version"]
+        assert {each["id"] for each in state["models"]} == {"llama3.1:8b", "qwen3:0.6b"}
+        info = room.client.info("qwen3:0.6b@ollama", None, sources)
+        assert (info["backend"], info["loaded"]) == ("ollama", False)
+        found = room.client.available("ollama", "", sources)
+        assert {"llama3.1:8b@ollama", "qwen3:0.6b@ollama"} <= {each.id for each in found.models}
+        assert room.client.remove("llama3.1:8b@ollama", None, sources) == 1000
+        for ask in (room.client.info, room.client.remove):
+            with pytest.raises(ModelNotFound):
+                ask("llama3.1:8b@ollama", None, sources)
+    state = room.client.ollama(sources)
+    assert not state["running"] and state["error"]
+
+
+def test_what_can_be_had(room: Room) -> None:
+    found = room.client.available("candle", "small", room.hub.sources())
+    assert SMALL in {each.repository for each in found.models if each.origin == "hub"}
+    assert all(each.backend == "candle" for each in found.models)

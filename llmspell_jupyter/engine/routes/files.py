@@ -32,6 +32,7 @@ def routes(engine: Engine) -> list[Route]:
         Route("/api/info", service.info, methods=["POST"]),
         Route("/api/remove", service.remove, methods=["POST"]),
         Route("/api/gc", service.collect, methods=["POST"]),
+        Route("/api/ollama", service.ollama, methods=["POST"]),
     ]
 
 
@@ -80,12 +81,16 @@ class _Files:
 
     async def info(self, request: Request) -> Response:
         asked = model_requests.model(await json_of(request))
-        return JSONResponse(await self._files.info(asked.model, asked.lookup))
+        return JSONResponse(await self._files.info(asked.model, asked.lookup, asked.sources))
 
     async def remove(self, request: Request) -> Response:
         asked = model_requests.model(await json_of(request))
-        freed = await self._files.remove(asked.model, asked.lookup)
+        freed = await self._files.remove(asked.model, asked.lookup, asked.sources)
         return JSONResponse({"model": asked.model, "bytes": freed})
+
+    async def ollama(self, request: Request) -> Response:
+        asked = model_requests.places(await json_of(request))
+        return JSONResponse(await self._files.ollama(asked.sources))
 
     async def collect(self, request: Request) -> Response:
         asked, dry_run = model_requests.garbage(await json_of(request))
