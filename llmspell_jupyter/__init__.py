@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from llmspell_jupyter.magics.magics import LLMSpellMagics
+    from llmspell_jupyter.runtime.views import PullView
 
 __all__ = [
     "JSON",
@@ -34,11 +37,23 @@ _magics: LLMSpellMagics | None = None
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics; IPython calls it for ``%load_ext llmspell_jupyter``."""
+    from llmspell_jupyter.magics.errors import shown_plainly
     from llmspell_jupyter.magics.magics import LLMSpellMagics, prepare
+    from llmspell_jupyter.widgets.magics import BrowserMagics
+
+    def pull_view(on_cancel: Callable[[], None], render_plain: bool) -> PullView:
+        if render_plain or not hasattr(shell, "kernel"):
+            from llmspell_jupyter.widgets.pull_lines import PullLines
+
+            return PullLines()
+        from llmspell_jupyter.widgets.pull_bar import PullBar
+
+        return PullBar(on_cancel)
 
     global _magics
-    _magics = LLMSpellMagics(shell)
-    shell.register_magics(_magics)
+    magics = _magics = LLMSpellMagics(shell)
+    shell.register_magics(magics)
+    shell.register_magics(BrowserMagics(shell, lambda: magics.cells.runtime, shown_plainly))
     prepare()
 
 

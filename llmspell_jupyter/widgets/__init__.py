@@ -1,0 +1,1 @@
+"""Controls in the notebook: the bar of a pull and the model browser; core ipywidgets only."""
