@@ -6,14 +6,26 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 
+from llmspell_jupyter.config import environment
 from llmspell_jupyter.config.schema import Configuration
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.errors import ProviderError
 from llmspell_jupyter.models import spec
 from llmspell_jupyter.providers._contract import Provider, Turn
 from llmspell_jupyter.providers._not_yet import NotYet
+from llmspell_jupyter.providers.local import Local, everywhere
+from llmspell_jupyter.types import LoadOptions, Lookup, Sources
 
-__all__ = ["Provider", "Turn", "configured", "named", "not_configured"]
+__all__ = [
+    "Provider",
+    "Turn",
+    "configured",
+    "load_options",
+    "lookup",
+    "named",
+    "not_configured",
+    "sources",
+]
 
 
 def configured(configuration: Configuration, engine: EngineClient) -> dict[str, Provider]:
@@ -26,7 +38,7 @@ def configured(configuration: Configuration, engine: EngineClient) -> dict[str, 
 
 
 def named(text: str) -> tuple[str | None, str]:
-    """The provider and the model of ``[provider/]model[:variant][@backend]`` or of a path.
+    """The provider of a model name, and the model.
 
     Returns:
         The provider, None when none is named, and the model without it; a path from the root.
@@ -36,9 +48,30 @@ def named(text: str) -> tuple[str | None, str]:
     """
     if spec.is_path(text):
         return None, spec.absolute(text)
-    provider, rest = spec.split_provider(text)
-    parsed = spec.parse(rest)
-    return parsed.backend or provider, rest if parsed.backend is None else parsed.id
+    parsed = spec.parse(text)
+    return parsed.backend or parsed.provider, parsed.id
+
+
+def lookup(providers: Mapping[str, Provider]) -> Lookup:
+    """Where models are looked for: as the local provider says, if the profile has one."""
+    local = _local(providers)
+    return local.lookup() if local else everywhere()
+
+
+def load_options(providers: Mapping[str, Provider]) -> LoadOptions:
+    """How models are loaded: as the local provider says, if the profile has one."""
+    local = _local(providers)
+    return local.options() if local else LoadOptions()
+
+
+def sources(providers: Mapping[str, Provider]) -> Sources:
+    """Where models are fetched from; the Ollama server is that of the profile, if it has one."""
+    servers = (
+        each.settings.base_url
+        for each in providers.values()
+        if each.settings.provider_type == "ollama"
+    )
+    return environment.sources(next(filter(None, servers), ""))
 
 
 def not_configured(
@@ -67,6 +100,10 @@ def not_configured(
         "Check your model specification format: model:variant@backend",
         data=data,
     )
+
+
+def _local(providers: Mapping[str, Provider]) -> Local | None:
+    return next((each for each in providers.values() if isinstance(each, Local)), None)
 
 
 def _kinds() -> dict[str, type[Provider]]:

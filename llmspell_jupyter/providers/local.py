@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from llmspell_jupyter.config import environment, redaction
@@ -46,32 +47,33 @@ class Local(Provider):
             grammar=turn.grammar,
             json_schema=turn.json_schema,
             sampling=Sampling(**sampling),
-            options=self._options(turn.context_size, turn.device),
-            lookup=self._lookup(),
+            options=self.options(turn.context_size, turn.device),
+            lookup=self.lookup(),
         )
         return self.engine.generate(request)
 
     def load(self, model: str) -> Generation:
         """Begin to get a model ready as the agents of this provider want it."""
-        return self.engine.load(LoadRequest(model, self._options(), self._lookup()))
+        return self.engine.load(LoadRequest(model, self.options(), self.lookup()))
 
     def tokenize(self, model: str, said: str | Sequence[Message]) -> Generation:
         """Begin to split a text or a conversation into tokens."""
         text = said if isinstance(said, str) else None
         messages = None if isinstance(said, str) else tuple(said)
         return self.engine.ask(
-            TokenizeRequest(model, messages, text, self._options(), self._lookup())
+            TokenizeRequest(model, messages, text, self.options(), self.lookup())
         )
 
     def embed(self, model: str, texts: Sequence[str]) -> Generation:
         """Begin to turn texts into vectors."""
         return self.engine.ask(
-            EmbeddingRequest(model, tuple(texts), options=self._options(), lookup=self._lookup())
+            EmbeddingRequest(model, tuple(texts), options=self.options(), lookup=self.lookup())
         )
 
-    def _options(
+    def options(
         self, context_size: int | None = None, device: DeviceName | None = None
     ) -> LoadOptions:
+        """How models are loaded, unless an agent wants it otherwise."""
         settings = self.settings
         return LoadOptions(
             context_size=_first(context_size, settings.context_size),
@@ -85,19 +87,20 @@ class Local(Provider):
             cache_type=settings.cache_type,
         )
 
-    def _lookup(self) -> Lookup:
+    def lookup(self) -> Lookup:
+        """Where models are looked for: first in the folder of this provider."""
         folder = self.settings.model_directory
-        own = [redaction.resolve_path(folder)] if folder else []
-        # The engine may have been started with other folders.
-        folders = [*own, *environment.model_path()]
-        return Lookup(
-            folders=tuple(str(each.absolute()) for each in folders),
+        own = [str(redaction.resolve_path(folder).absolute())] if folder else []
+        usual = everywhere()
+        return replace(
+            usual,
+            folders=(*own, *usual.folders),
             quantization=self.settings.default_quantization,
         )
 
     def models(self) -> list[ModelInfo]:
         """Models on this machine, as this provider finds them."""
-        return self.engine.models(self._lookup())
+        return self.engine.models(self.lookup())
 
     def capabilities(self) -> dict[str, Any]:
         """What it can do; the models are left out when the engine cannot be reached."""
@@ -109,6 +112,16 @@ class Local(Provider):
         with contextlib.suppress(LLMSpellError):
             facts["available_models"] = [model.id for model in self.models()]
         return facts
+
+
+def everywhere() -> Lookup:
+    """Where models are looked for, whoever answers: the engine may have been started elsewhere."""
+    return Lookup(
+        folders=tuple(str(each.absolute()) for each in environment.model_path()),
+        caches=tuple(map(str, environment.hub_caches())),
+        catalogs=tuple(map(str, environment.catalogs())),
+        ollama_store=str(environment.ollama_store()),
+    )
 
 
 def _first(*values: _T | None) -> _T:

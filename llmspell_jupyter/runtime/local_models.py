@@ -1,20 +1,38 @@
-"""Models on this machine, without an agent: load, unload, count, embed."""
+"""Models without an agent: find, judge, pull, check, remove, load, count, embed."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmspell_jupyter.engine.client import Generation, Part
-from llmspell_jupyter.errors import Interrupted
+from llmspell_jupyter import providers
+from llmspell_jupyter.errors import Interrupted, ProviderError, RequestError
+from llmspell_jupyter.models import lock as locks
+from llmspell_jupyter.models import spec
 from llmspell_jupyter.providers import Provider, named
-from llmspell_jupyter.providers.local import Local
-from llmspell_jupyter.types import Embeddings, Message, ModelInfo, Ready, Tokens
+from llmspell_jupyter.types import (
+    Availability,
+    Embeddings,
+    Lookup,
+    Message,
+    ModelInfo,
+    ModelSpec,
+    PullPhase,
+    PullProgress,
+    PullRequest,
+    Ready,
+    Sources,
+    Tokens,
+)
 
 if TYPE_CHECKING:
+    from llmspell_jupyter.engine.client import Generation, Part, Pull
     from llmspell_jupyter.runtime.runtime import Runtime
+    from llmspell_jupyter.types import Fit
 
 _T = TypeVar("_T")
 
@@ -32,10 +50,160 @@ class LocalModels:
     def __init__(self, runtime: Runtime):
         self._runtime = runtime
 
+    @property
+    def lookup(self) -> Lookup:
+        """Where the profile in force looks for models."""
+        return providers.lookup(self._runtime.providers)
+
+    @property
+    def sources(self) -> Sources:
+        """Where the profile in force fetches models from."""
+        return providers.sources(self._runtime.providers)
+
+    # What there is
+
     def installed(self) -> list[ModelInfo]:
         """Models on this machine, in the folders of the profile first."""
-        local = [each for each in self._runtime.providers.values() if isinstance(each, Local)]
-        return local[0].models() if local else self._runtime.engine.models()
+        return self._runtime.engine.models(self.lookup)
+
+    def available(self, backend: str | None = None, search: str = "") -> Availability:
+        """Models that can be had.
+
+        Args:
+            backend: ``candle`` or ``ollama``; None is both.
+            search: Words to look for; empty gives what is known without a search of the hub.
+        """
+        wanted = None if backend is None else spec.canonical(backend)
+        if wanted is not None and wanted not in spec.BACKENDS.values():
+            raise RequestError(
+                f"Backend {backend!r} is not known.",
+                hint=f"Available backends: {', '.join(sorted(set(spec.BACKENDS.values())))}.",
+            )
+        return self._runtime.engine.available(wanted, search, self.sources, self.lookup)
+
+    def info(self, name: str) -> dict[str, Any]:
+        """Everything known of one model, on this machine or not."""
+        return self._runtime.engine.info(_plain(name), self.lookup, self.sources)
+
+    def fit(self, name: str) -> Fit:
+        """Whether a model would fit into this machine, and how fast it would answer."""
+        options = providers.load_options(self._runtime.providers)
+        fit: Fit = self._runtime.engine.fit(_plain(name), self.lookup, options, self.sources)
+        return fit
+
+    # Fetching and keeping
+
+    def pull(
+        self,
+        name: str,
+        *,
+        quantization: str | None = None,
+        revision: str | None = None,
+        force: bool = False,
+        bytes_per_second: int = 0,
+        locked: locks.Locked | None = None,
+    ) -> Pull:
+        """Begin to fetch a model as a job of the engine; a second pull joins the first.
+
+        A name without backend is one of ``candle``, which runs models in this package's engine,
+        unless the profile's default provider is an Ollama server: then it is one of Ollama's.
+        (rs-llmspell, which ran few models itself, takes Ollama's always.)
+
+        Args:
+            name: A catalog name, a repository, or a model of Ollama's.
+            quantization: Which files of a repository; None is what the name says, else the
+                profile's.
+            revision: Branch, tag or commit of the repository.
+            force: Fetch again what is there.
+            bytes_per_second: Most for this download; 0 is no limit of its own.
+            locked: What a lock file says of the model; it goes before the three above.
+        """
+        wanted = self._wanted(name)
+        request = PullRequest(
+            str(wanted),
+            quantization,
+            revision,
+            force,
+            bytes_per_second,
+            lookup=self.lookup,
+            sources=self.sources,
+        )
+        if locked is not None:
+            request = replace(
+                request,
+                model=locked.to_pull,
+                quantization=None,
+                revision=locked.revision,
+                locked=locked.hashes,
+            )
+        return self._runtime.engine.pull(request)
+
+    def follow(self, job: str) -> Pull:
+        """Watch a pull or a check that runs already, whoever began it."""
+        return self._runtime.engine.follow(job)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Pulls and checks of the running engine, as its status has them."""
+        status = self._runtime.engine.status() or {}
+        return [each for each in status.get("jobs", []) if each["kind"] in ("pull", "verify")]
+
+    def verify(self, name: str) -> Pull:
+        """Begin to check the bytes of a model against what was published."""
+        return self._runtime.engine.verify(_plain(name), self.lookup)
+
+    def watching(self, pull: Pull) -> AbstractContextManager[Iterator[PullProgress]]:
+        """The progress of a pull or a check, shown meanwhile; leaving the block early ends it."""
+        return self._runtime.fetching(pull)
+
+    def finish(self, pull: Pull) -> PullProgress:
+        """Wait for a pull or a check, shown meanwhile; its last progress.
+
+        Raises:
+            Interrupted: It was cancelled, here or elsewhere.
+        """
+        with self.watching(pull) as steps:
+            return complete(steps)
+
+    def remove(self, name: str) -> int:
+        """Delete a model that is this user's; the bytes that are free now."""
+        return self._runtime.engine.remove(_plain(name), self.lookup, self.sources)
+
+    def gc(self, *, dry_run: bool = False) -> list[dict[str, Any]]:
+        """Delete what no model needs: ``{path, bytes, why}`` of each; a dry run deletes nothing."""
+        return self._runtime.engine.gc(self.lookup, self.sources, dry_run)
+
+    # The lock
+
+    def lock(self, names: Sequence[str], file: Path) -> locks.Lock:
+        """Write which models these are, byte for byte; without names those that were used.
+
+        Args:
+            names: Models; none are those that this notebook asked so far, else the profile's.
+            file: Where to write; what it says of other models is not kept.
+        """
+        chosen = list(names) or self._used() or [self._runtime.place(None, None)[1]]
+        made = locks.of([_plain(each) for each in chosen], file.parent, self.lookup)
+        made.write(file)
+        return made
+
+    def check_lock(self, file: Path, names: Sequence[str] = ()) -> list[str]:
+        """Compare the models of this machine with a lock file; notes that are no difference.
+
+        Raises:
+            LockDiffers: A model is another, or not here.
+        """
+        return locks.read(file).check(names, file.parent, self.lookup)
+
+    def locked(self, file: Path, names: Sequence[str] = ()) -> list[locks.Locked]:
+        """What a lock file says of these models, or of all that can be fetched."""
+        return locks.read(file).chosen(names)
+
+    def _used(self) -> list[str]:
+        """Models that this notebook asked, the first one first."""
+        rows = self._runtime.calls.rows()
+        return list(dict.fromkeys(each["model"] for each in rows if not each["error"]))
+
+    # In memory
 
     @contextmanager
     def loading(self, name: str | None) -> Iterator[Iterator[Part]]:
@@ -67,6 +235,38 @@ class LocalModels:
         with self._runtime.watching(work, model) as parts:
             return last(parts, kind)
 
+    def _wanted(self, name: str) -> ModelSpec:
+        """What to pull, with its backend, if this profile and the administrator allow it.
+
+        Raises:
+            InvalidModelSpec: The name does not follow the grammar.
+            ProviderError: The profile has no such backend, it pulls no models, or the model is not
+                allowed.
+        """
+        wanted = spec.parse(name)
+        if wanted.kind == "path":
+            raise RequestError(
+                f"{name} is a path: what lies there needs no pull.",
+                hint=f"Load it: %model_load {name}",
+            )
+        backend = wanted.backend or wanted.provider or self._default_backend()
+        settings = self._runtime.provider(backend).settings
+        if settings.provider_type not in spec.BACKENDS:
+            raise ProviderError(
+                f"Provider '{backend}' does not support model management.",
+                hint="Name a model with @candle or @ollama; %model_available shows some.",
+                data={"provider": backend},
+            )
+        self._runtime.profile.policy.check_model(backend, wanted.id)
+        # The profile may give a backend another name.
+        return replace(wanted, backend=settings.provider_type, provider=None)
+
+    def _default_backend(self) -> str:
+        name = self._runtime.default_provider()
+        chosen = self._runtime.providers.get(name)
+        is_server = chosen is not None and chosen.settings.provider_type == "ollama"
+        return name if is_server else "candle"
+
     def _place(self, name: str | None) -> tuple[Provider, str]:
         return self._runtime.place(*((None, None) if name is None else named(name)))
 
@@ -81,3 +281,25 @@ def last(parts: Iterator[Part], kind: type[_T]) -> _T:
     if not isinstance(found, kind):
         raise Interrupted("Stopped while it waited for the engine.")
     return found
+
+
+def complete(steps: Iterator[PullProgress]) -> PullProgress:
+    """The last progress of a pull or a check that went well.
+
+    Raises:
+        Interrupted: It was cancelled.
+    """
+    found = next(iter(deque(steps, maxlen=1)), None)
+    if found is None or found.phase is not PullPhase.COMPLETE:
+        raise Interrupted("Stopped; what has come is kept.")
+    return found
+
+
+def _plain(name: str) -> str:
+    """A model as the engine finds it: the grammar checked, a path from the root.
+
+    Raises:
+        InvalidModelSpec: The name does not follow the grammar.
+    """
+    provider, model = named(name)
+    return f"{model}@ollama" if provider == "ollama" else model

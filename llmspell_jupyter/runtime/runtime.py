@@ -6,10 +6,10 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmspell_jupyter.agents.agent import Agent, AgentSettings, Answer
 from llmspell_jupyter.agents.registry import Agents
@@ -21,7 +21,10 @@ from llmspell_jupyter.providers import Provider, configured, not_configured
 from llmspell_jupyter.runtime import exports, globals
 from llmspell_jupyter.runtime.calls import Calls
 from llmspell_jupyter.runtime.lua import Execution, LuaSession, Printed
-from llmspell_jupyter.types import Chunk, Progress
+from llmspell_jupyter.types import Chunk, Progress, PullProgress
+
+if TYPE_CHECKING:
+    from llmspell_jupyter.engine.client import Pull
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,21 @@ class AnswerPart:
     answer: int
     model: str
     part: Part | None
+
+
+@dataclass(frozen=True, slots=True)
+class PullPart:
+    """A step of a pull or a check for whoever shows it.
+
+    Attributes:
+        pull: Number of the pull in this runtime.
+        progress: How far it is; None when there is no more to show of it.
+        cancel: Ends it; may be called from any thread.
+    """
+
+    pull: int
+    progress: PullProgress | None
+    cancel: Callable[[], None]
 
 
 class Work(Protocol):
@@ -77,6 +95,7 @@ class Runtime:
         show: Called with each ``AnswerPart`` of answers that Python asked for, on the asking
             thread; those that a script asked for are events of its execution. Outside a notebook
             it logs what the user should know at once.
+        show_pull: Called in the same way with each ``PullPart``.
     """
 
     def __init__(self, engine: EngineClient | None = None):
@@ -86,6 +105,7 @@ class Runtime:
         self.providers: dict[str, Provider] = {}
         self.globals = globals.instances(self)
         self.show: Callable[[AnswerPart], None] = _log_notes
+        self.show_pull: Callable[[PullPart], None] = lambda _: None
         self._numbers = itertools.count(1)
         self._lua: LuaSession | None = None
         self._lua_thread: threading.Thread | None = None
@@ -191,7 +211,7 @@ class Runtime:
                 allow it.
         """
         name = name or self.default_provider()
-        provider = self.providers.get(name) or self._from_its_profile(name)
+        provider = self.provider(name)
         model = model or provider.settings.default_model
         if not model:
             raise RequestError(
@@ -200,6 +220,14 @@ class Runtime:
             )
         self.profile.policy.check_model(name, model)
         return provider, model
+
+    def provider(self, name: str) -> Provider:
+        """The provider of this name.
+
+        Raises:
+            ProviderError: The profile does not have it.
+        """
+        return self.providers.get(name) or self._from_its_profile(name)
 
     def _from_its_profile(self, name: str) -> Provider:
         """A provider that is not configured, if ``auto_profile`` lets its profile bring it."""
@@ -271,6 +299,32 @@ class Runtime:
         finally:
             work.cancel()
             show(AnswerPart(number, model, None))
+
+    @contextmanager
+    def fetching(self, pull: Pull) -> Iterator[Iterator[PullProgress]]:
+        """The progress of a pull or a check, shown as it is iterated.
+
+        Leaving the block before its end cancels it, and so does a stop of the script.
+        """
+        number = next(self._numbers)
+        lua = self._calling_lua()
+        show = lua.post if lua else self.show_pull
+        over = False
+
+        def steps() -> Iterator[PullProgress]:
+            nonlocal over
+            for progress in pull:
+                show(PullPart(number, progress, pull.cancel))
+                yield progress
+            over = True
+
+        try:
+            with lua.on_stop(pull.cancel) if lua else nullcontext():
+                yield steps()
+        finally:
+            if not over:
+                pull.cancel()
+            show(PullPart(number, None, pull.cancel))
 
     def _calling_lua(self) -> LuaSession | None:
         """The Lua session when it is a script that calls, None when Python code does."""
