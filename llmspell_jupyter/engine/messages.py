@@ -21,8 +21,10 @@ from llmspell_jupyter.errors import from_wire
 from llmspell_jupyter.types import (
     Availability,
     AvailableModel,
+    ContextFit,
     EmbeddingRequest,
     FileProgress,
+    Fit,
     GenerationRequest,
     LoadOptions,
     Lookup,
@@ -31,6 +33,7 @@ from llmspell_jupyter.types import (
     ModelRequest,
     PullProgress,
     Sampling,
+    Speed,
     TokenizeRequest,
     TokenLogprob,
 )
@@ -69,6 +72,15 @@ def availability_from_wire(wire: dict[str, Any]) -> Availability:
         TypeError: A field is missing or of another type.
     """
     return cast("Availability", _read(Availability, wire))
+
+
+def fit_from_wire(wire: dict[str, Any]) -> Fit:
+    """What was judged, from what ``dataclasses.asdict`` made of it.
+
+    Raises:
+        TypeError: A field is missing or of another type.
+    """
+    return cast("Fit", _read(Fit, wire))
 
 
 def request_to_wire(request: ModelRequest) -> dict[str, Any]:
@@ -165,6 +177,7 @@ _HINTS = {
         *(Message, Sampling, LoadOptions, Lookup, TokenLogprob),
         *(Reading, Token, Finished, Embedded, Tokenized),
         *(PullProgress, FileProgress, Availability, AvailableModel),
+        *(Fit, ContextFit, Speed),
     )
 }
 _EVENTS = {each.__name__: each for each in (Reading, Token, Finished, Embedded, Tokenized)}

@@ -80,7 +80,7 @@ class Speeds:
         self._places: dict[str, Place] | None = None
         self._fleeting: dict[str, tuple[float, Place]] = {}
         self._probing = asyncio.Lock()
-        self._saving = asyncio.Lock()
+        self._filing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def expect(
@@ -219,15 +219,18 @@ class Speeds:
             return place, ""
 
     async def _place(self, options: LoadOptions) -> Place:
-        if self._places is None:
-            async with self._saving:  # Somebody may have read it meanwhile.
-                self._places = self._places or await asyncio.to_thread(speed_file.read, self._path)
-        return self._places.setdefault(speed_file.key(options), Place())
+        return (await self._all()).setdefault(speed_file.key(options), Place())
+
+    async def _all(self) -> dict[str, Place]:
+        async with self._filing:
+            if self._places is None:
+                self._places = await asyncio.to_thread(speed_file.read, self._path)
+            return self._places
 
     async def _save(self) -> None:
-        assert self._places is not None
-        async with self._saving:
-            await asyncio.to_thread(speed_file.write, self._path, self._places)
+        places = await self._all()
+        async with self._filing:
+            await asyncio.to_thread(speed_file.write, self._path, places)
 
 
 def judged_file(model: ModelInfo) -> Judged:
