@@ -167,7 +167,7 @@ def _refs(folder: Path, old: _Old) -> Iterator[Garbage]:
 
 def _empty(folder: Path, old: _Old) -> Garbage | None:
     """The folder of a repository, when there is nothing in it."""
-    empty = old(folder) and not (folder / removal.OURS).exists() and _is_empty(folder)
+    empty = old(folder) and _is_empty(folder)
     return Garbage(folder, 0, "there is nothing in it") if empty else None
 
 
