@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from llmspell_jupyter.errors import LLMSpellError
 from llmspell_jupyter.types import Progress, PullPhase, PullProgress, Ready
 from llmspell_jupyter.widgets import text
 from llmspell_jupyter.widgets.entries import Entry
@@ -98,8 +97,9 @@ class Actions:
         said = ""
         try:
             said = work(activity)
-        except LLMSpellError as error:
-            said = f"{error.message} {error.hint}"
+        except Exception as error:
+            # Whatever it is: nobody but the user could see it, and the cell is another's place.
+            said = text.error(error)
         finally:
             with self._lock:
                 del self._state.activities[entry.key]

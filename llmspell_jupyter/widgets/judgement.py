@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from llmspell_jupyter.errors import LLMSpellError
 from llmspell_jupyter.types import Fit, Speed
 from llmspell_jupyter.widgets import text
 
@@ -29,9 +28,9 @@ class Judgement:
     detail: str = ""
 
 
-def unknown(why: LLMSpellError) -> Judgement:
+def unknown(why: Exception) -> Judgement:
     """A model of which nobody can tell."""
-    return Judgement("unknown", "? unknown", text.shown(f"{why.message} {why.hint}"))
+    return Judgement("unknown", "? unknown", text.error(why))
 
 
 def of(fit: Fit) -> Judgement:

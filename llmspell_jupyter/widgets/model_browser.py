@@ -11,7 +11,6 @@ from typing import Any
 import ipywidgets
 from IPython.display import display
 
-from llmspell_jupyter.errors import LLMSpellError
 from llmspell_jupyter.types import AvailableModel, ModelInfo
 from llmspell_jupyter.widgets import comms, entries, filtering, judgement, looks, text
 from llmspell_jupyter.widgets.actions import Actions, spawn
@@ -209,8 +208,9 @@ class ModelBrowser:
     def _try(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except LLMSpellError as error:
-            self.say(f"{error.message} {error.hint}")
+        except Exception as error:
+            # Whatever it is: a thread has nobody else to tell.
+            self.say(text.error(error))
 
     def _take(
         self,
@@ -245,7 +245,7 @@ class ModelBrowser:
                     return
             try:
                 found = self._source.fit(entry.id)
-            except LLMSpellError as error:
+            except Exception as error:
                 found = judgement.unknown(error)
             with self._lock:
                 self._state.fits[entry.key] = found

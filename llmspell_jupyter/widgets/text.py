@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llmspell_jupyter.errors import LLMSpellError
 from llmspell_jupyter.types import PullPhase, PullProgress
 
 _MOST = 200
@@ -56,6 +57,13 @@ def progress_briefly(of: PullProgress) -> str:
     if of.seconds_left is not None:
         parts.append(duration(of.seconds_left))
     return " · ".join(parts)
+
+
+def error(what: Exception) -> str:
+    """An error in one line, with what to type next."""
+    if isinstance(what, LLMSpellError):
+        return shown(f"{what.message} {what.hint}", 2 * _MOST)
+    return shown(f"{type(what).__name__}: {what}")
 
 
 def _facts(of: PullProgress) -> Iterator[str]:
