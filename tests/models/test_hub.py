@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
 import logging
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -491,11 +493,27 @@ def test_a_silent_hub_is_given_up(hub: hub_server.Hub, monkeypatch: pytest.Monke
         our_hub.search("tiny", hub.sources())
 
 
-class _Raw:
-    """A server of one answer."""
+def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "SECONDS", 0.5)
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
-    def __init__(self, answer: bytes):
-        self.answer = answer
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(b" ")
+                    ended.wait(0.05)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        sources = Sources(endpoint=f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(Unreachable, match="in time"):
+            our_hub.plan(PullRequest("acme/tiny", sources=sources))
+        ended.set()
+        thread.join(10)
 
 
 @pytest.mark.parametrize(
@@ -511,8 +529,6 @@ class _Raw:
     ],
 )
 def test_answers_that_are_no_model(body: bytes, head: bytes) -> None:
-    import threading
-
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
