@@ -11,7 +11,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from llmspell_jupyter.engine import constraints, dispatch
+from llmspell_jupyter.config import paths
+from llmspell_jupyter.engine import constraints, dispatch, fitting
 from llmspell_jupyter.engine.backend import Embedded, Finished, Reading, Token, Tokenized
 from llmspell_jupyter.engine.charges import Charges
 from llmspell_jupyter.engine.fairness import ServiceClass
@@ -20,6 +21,7 @@ from llmspell_jupyter.engine.metrics import Asked, Metrics
 from llmspell_jupyter.engine.model_files import ModelFiles
 from llmspell_jupyter.engine.post import Bounds, Post
 from llmspell_jupyter.engine.queue import Ticket
+from llmspell_jupyter.engine.speed import Speeds
 from llmspell_jupyter.engine.supervisor import Supervisor
 from llmspell_jupyter.engine.worker_process import WorkerProcess
 from llmspell_jupyter.errors import EngineBusy
@@ -30,6 +32,7 @@ from llmspell_jupyter.types import (
     EmbeddingRequest,
     Embeddings,
     EngineRequest,
+    Fit,
     GenerationRequest,
     LoadOptions,
     LoadRequest,
@@ -39,6 +42,7 @@ from llmspell_jupyter.types import (
     Progress,
     Ready,
     Result,
+    Sources,
     TokenizeRequest,
     Tokens,
 )
@@ -64,6 +68,7 @@ class Engine:
         self.jobs = Jobs()
         self.supervisor = Supervisor(bounds)
         self.metrics = Metrics()
+        self.speeds = Speeds(paths.measured_speeds(), busy=lambda: any(self.jobs))
         self.files = ModelFiles(self.supervisor, self.jobs, self.metrics)
 
     def models(self, lookup: Lookup) -> list[ModelInfo]:
@@ -128,6 +133,7 @@ class Engine:
                     if isinstance(each, Progress | Chunk):
                         yield each
                     else:
+                        self.speeds.note(each.metadata, model, post.options)
                         yield replace(each, metadata=each.metadata | facts)
 
     async def unload(self, request: LoadRequest, *, force: bool) -> int:
@@ -166,6 +172,12 @@ class Engine:
             "jobs": [job.to_wire() for job in (*self.jobs, *self.files.pulls)],
         }
 
+    async def fit(self, name: str, options: LoadOptions, lookup: Lookup, sources: Sources) -> Fit:
+        """Whether a model fits on this machine, and how fast it would be; ``fitting.judge``."""
+        return await fitting.judge(
+            *(name, options, lookup, sources), supervisor=self.supervisor, speeds=self.speeds
+        )
+
     def cancel(self, job_id: str) -> bool:
         """End a job; False when there is none of this id any more."""
         return self.jobs.cancel(job_id) or self.files.pulls.cancel(job_id)
@@ -173,6 +185,7 @@ class Engine:
     async def close(self) -> None:
         """End all downloads and workers."""
         await asyncio.gather(self.files.pulls.close(), self.supervisor.close())
+        await self.speeds.close()
 
 
 def worker_of(post: Post) -> WorkerProcess:

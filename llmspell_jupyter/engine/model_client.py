@@ -12,7 +12,15 @@ from llmspell_jupyter.engine import calling, messages, start
 from llmspell_jupyter.engine.api import calls
 from llmspell_jupyter.engine.calling import Calls
 from llmspell_jupyter.engine.pull_client import Ask, Pull
-from llmspell_jupyter.types import Availability, Lookup, ModelInfo, PullRequest, Sources
+from llmspell_jupyter.types import (
+    Availability,
+    Fit,
+    LoadOptions,
+    Lookup,
+    ModelInfo,
+    PullRequest,
+    Sources,
+)
 
 # Removing and looking through stores are a matter of a disk, which may be slow.
 _DISK_SECONDS = 120.0
@@ -105,6 +113,18 @@ class ModelClient(Calls):
             ModelNotFound: There is no such model.
         """
         return self._post("/api/info", {"model": model} | _ours(lookup, sources), _DISK_SECONDS)
+
+    def fit(
+        self,
+        model: str,
+        lookup: Lookup | None = None,
+        options: LoadOptions | None = None,
+        sources: Sources | None = None,
+    ) -> Fit:
+        """Whether a model would fit on this machine, loaded like this, and how fast it would be."""
+        body = {"model": model} | _ours(lookup, sources)
+        body["llmspell"]["options"] = calls.unusual(options or LoadOptions(), LoadOptions())
+        return messages.fit_from_wire(self._post("/api/fit", body, _DISK_SECONDS))
 
     def ollama(self, sources: Sources | None = None) -> dict[str, Any]:
         """Ollama's server: ``{running, url, version, models, loaded, error}``; never raises for it.

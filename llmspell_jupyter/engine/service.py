@@ -5,8 +5,8 @@
 ``/api/models``, ``/api/status`` and ``/metrics``. A stream of these is cancelled by closing it.
 
 Of model files: ``POST /api/pull``, ``/api/verify``, ``/api/available``, ``/api/info``,
-``/api/remove``, ``/api/gc`` and ``/api/ollama``. A pull and a verification are jobs that go on
-when their stream is closed; ``GET /api/jobs/ID/events`` watches one, and
+``/api/remove``, ``/api/gc``, ``/api/fit`` and ``/api/ollama``. A pull and a verification are jobs
+that go on when their stream is closed; ``GET /api/jobs/ID/events`` watches one, and
 ``POST /api/jobs/ID/cancel`` ends any job.
 """
 

@@ -33,6 +33,7 @@ from llmspell_jupyter.errors import (
 from llmspell_jupyter.types import (
     Completion,
     GenerationRequest,
+    LoadOptions,
     LoadRequest,
     Lookup,
     PullPhase,
@@ -634,3 +635,13 @@ def test_what_can_be_had(room: Room) -> None:
     found = room.client.available("candle", "small", room.hub.sources())
     assert SMALL in {each.repository for each in found.models if each.origin == "hub"}
     assert all(each.backend == "candle" for each in found.models)
+
+
+def test_a_fit_before_and_after_the_pull(room: Room) -> None:
+    room.forget(SMALL)
+    before = room.client.fit(f"hf.co/{SMALL}", None, None, room.hub.sources())
+    assert (before.source, before.light) == ("remote header", "green") and before.disk_need > 0
+    last(room.pull(f"hf.co/{SMALL}"))
+    after = room.client.fit(SMALL_ID, options=LoadOptions(context_size=128))
+    assert (after.source, after.context, after.disk_need) == ("files", 128, 0)
+    assert after.need <= before.need

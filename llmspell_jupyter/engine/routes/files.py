@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
@@ -32,6 +33,7 @@ def routes(engine: Engine) -> list[Route]:
         Route("/api/info", service.info, methods=["POST"]),
         Route("/api/remove", service.remove, methods=["POST"]),
         Route("/api/gc", service.collect, methods=["POST"]),
+        Route("/api/fit", service.fit, methods=["POST"]),
         Route("/api/ollama", service.ollama, methods=["POST"]),
     ]
 
@@ -87,6 +89,11 @@ class _Files:
         asked = model_requests.model(await json_of(request))
         freed = await self._files.remove(asked.model, asked.lookup, asked.sources)
         return JSONResponse({"model": asked.model, "bytes": freed})
+
+    async def fit(self, request: Request) -> Response:
+        asked, options = model_requests.fit(await json_of(request))
+        fit = await self._engine.fit(asked.model, options, asked.lookup, asked.sources)
+        return JSONResponse(asdict(fit))
 
     async def ollama(self, request: Request) -> Response:
         asked = model_requests.places(await json_of(request))
