@@ -87,9 +87,11 @@ class Probe:
 
     Args:
         options: How models are loaded; only threads and device count.
+        patience: Seconds after which a worker is given up.
     """
 
-    def __init__(self, options: LoadOptions):
+    def __init__(self, options: LoadOptions, patience: float = _PATIENCE):
+        self._patience = patience
         self.facts: dict[str, Any] = {}
         self.disturbed = False
         self._options = LoadOptions(
@@ -159,7 +161,7 @@ class Probe:
             worker = WorkerProcess(model, BACKEND, self._options)
             worker.start()
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(self._patience):
                     async for _ in worker.loading():
                         pass
                     self.facts = worker.facts

@@ -41,7 +41,8 @@ async def _foretold(model: ModelInfo, folder: Path) -> float:
     raise AssertionError(note)
 
 
-async def _reached(model: ModelInfo) -> float:
+async def _reached(model: ModelInfo, word: str) -> float:
+    """What it reaches, after a prompt that repeats a text of one token."""
     worker = WorkerProcess(model, BACKEND, _OPTIONS)
     worker.start()
     found = []
@@ -51,8 +52,8 @@ async def _reached(model: ModelInfo) -> float:
         for number in range(_ANSWERS + 1):
             request = GenerationRequest(
                 model=model.id,
-                # So long that the answer's middle has the usual context behind it.
-                prompt="b " * ((USUAL_CONTEXT - _TOKENS // 2) // 2),
+                # The answer's middle has the usual context behind it.
+                prompt=word * (USUAL_CONTEXT - _TOKENS // 2),
                 max_tokens=_TOKENS,
                 sampling=Sampling(temperature=0, logit_bias=((2, -float("inf")),)),
                 options=_OPTIONS,
@@ -74,10 +75,10 @@ def run() -> bool:
         path = folder / "larger.gguf"
         probe_gguf.write(path, _LARGER, KINDS["Q4_K"], KINDS["F32"])
         larger = replace(store.resolve(str(path)), id="larger")
-        for model in (store.resolve(MODEL), larger):
+        for model, word in ((store.resolve(MODEL), " sea"), (larger, "b")):
             # Neighbours come and go: both are measured anew, one right after the other.
             pairs = [
-                (asyncio.run(_foretold(model, folder)), asyncio.run(_reached(model)))
+                (asyncio.run(_foretold(model, folder)), asyncio.run(_reached(model, word)))
                 for _ in range(_ROUNDS)
             ]
             foretold, reached = zip(*pairs, strict=True)
