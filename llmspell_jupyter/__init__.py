@@ -39,6 +39,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics; IPython calls it for ``%load_ext llmspell_jupyter``."""
     from llmspell_jupyter.magics.errors import shown_plainly
     from llmspell_jupyter.magics.magics import LLMSpellMagics, prepare
+    from llmspell_jupyter.magics.model_magics import ModelMagics
     from llmspell_jupyter.widgets.magics import BrowserMagics
 
     def pull_view(on_cancel: Callable[[], None], render_plain: bool) -> PullView:
@@ -51,8 +52,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         return PullBar(on_cancel)
 
     global _magics
-    magics = _magics = LLMSpellMagics(shell)
+    magics = _magics = LLMSpellMagics(shell, pull_view)
     shell.register_magics(magics)
+    shell.register_magics(ModelMagics(shell, lambda: magics.cells))
     shell.register_magics(BrowserMagics(shell, lambda: magics.cells.runtime, shown_plainly))
     prepare()
 

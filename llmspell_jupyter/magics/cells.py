@@ -14,12 +14,14 @@ from llmspell_jupyter.errors import Interrupted, RequestError
 from llmspell_jupyter.magics import live, reports, stats, values
 from llmspell_jupyter.magics.errors import Sources, shown_plainly
 from llmspell_jupyter.magics.live import LiveLine
+from llmspell_jupyter.magics.pull_shows import PullShows
 from llmspell_jupyter.magics.settings import LLMSpell
 from llmspell_jupyter.runtime import runtime as runtimes
 from llmspell_jupyter.runtime.execution import Execution
 from llmspell_jupyter.runtime.host import Printed
 from llmspell_jupyter.runtime.local_models import LocalModels
-from llmspell_jupyter.runtime.runtime import AnswerPart
+from llmspell_jupyter.runtime.runtime import AnswerPart, PullPart
+from llmspell_jupyter.runtime.views import PullViews
 
 _FLUSH_SECONDS = 0.05
 
@@ -30,12 +32,17 @@ class Cells:
     Args:
         shell: The notebook's IPython.
         settings: Profile or file to start with.
+        pull_view: Makes what shows a pull; None prints lines.
 
     Attributes:
         runtime: The notebook's runtime; its answers to Python code are shown live, too.
+        models: What it does with models.
+        pulls: Shows the pulls and checks of its cells.
     """
 
-    def __init__(self, shell: InteractiveShell, settings: LLMSpell):
+    def __init__(
+        self, shell: InteractiveShell, settings: LLMSpell, pull_view: PullViews | None = None
+    ):
         self._shell = shell
         self._sources = Sources()
         self.runtime = runtimes.current()
@@ -45,7 +52,9 @@ class Cells:
             enabled=lambda: hasattr(shell, "kernel") and live.wanted(self.runtime.profile),
         )
         self.runtime.show = self._live.show
-        self._models = LocalModels(self.runtime)
+        self.models = LocalModels(self.runtime)
+        self.pulls = PullShows(pull_view, self.is_plain)
+        self.runtime.show_pull = self.pulls.show
         self._flushed = 0.0
         settings.follow(self.runtime)
 
@@ -127,7 +136,7 @@ class Cells:
             Interrupted: It was given up.
         """
         try:
-            ready = self._models.load(name)
+            ready = self.models.load(name)
         except KeyboardInterrupt:
             raise Interrupted("Stopped; the load was given up.") from None
         finally:
@@ -136,11 +145,11 @@ class Cells:
 
     def unload_model(self, name: str, *, force: bool) -> str:
         """End the processes that hold a model."""
-        return reports.unloaded(name, self._models.unload(name, force=force))
+        return reports.unloaded(name, self.models.unload(name, force=force))
 
-    def models(self) -> str:
-        """The models on this machine."""
-        return reports.models(self._models.installed())
+    def is_plain(self) -> bool:
+        """Whether outputs have to be the same in every run."""
+        return not live.wanted(self.runtime.profile)
 
     def stop_engine(self) -> str:
         """End the engine; the next answer starts a new one."""
@@ -167,6 +176,8 @@ class Cells:
                         self._write(event.text)
                     elif isinstance(event, AnswerPart):
                         self._live.show(event)
+                    elif isinstance(event, PullPart):
+                        self.pulls.show(event)
                 self._live.clear()
                 return execution.result()
             except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from llmspell_jupyter.magics.settings import LLMSpell
 
 if TYPE_CHECKING:
     from llmspell_jupyter.magics.cells import Cells
+    from llmspell_jupyter.runtime.views import PullViews
 
 
 def prepare() -> None:
@@ -31,8 +32,9 @@ def prepare() -> None:
 class LLMSpellMagics(Magics):
     """``%llmspell_profile``, ``%%lua`` and the others."""
 
-    def __init__(self, shell: InteractiveShell):
+    def __init__(self, shell: InteractiveShell, pull_view: PullViews | None = None):
         super().__init__(shell)
+        self._pull_view = pull_view
         self._settings = LLMSpell(parent=shell)
         # What `%config` lists; typed for shells, though any Configurable will do.
         listed: list[Any] = shell.configurables
@@ -47,7 +49,7 @@ class LLMSpellMagics(Magics):
 
         assert self.shell is not None
         with shown_plainly():
-            return Cells(self.shell, self._settings)
+            return Cells(self.shell, self._settings, self._pull_view)
 
     @magic_arguments()
     @argument("name", nargs="?", help="a profile; without it, the one in force is shown")
@@ -163,31 +165,3 @@ class LLMSpellMagics(Magics):
         with shown_plainly():
             runtime.reset()
             print(f"Lua globals and agents are forgotten; profile {runtime.profile.name} stays.")
-
-    @line_magic
-    def model_list(self, line: str) -> None:
-        """Show the models on this machine."""
-        cells = self.cells
-        with shown_plainly():
-            print(cells.models())
-
-    @magic_arguments()
-    @argument("model", nargs="?", help="a model or a path; without it, the profile's")
-    @line_magic
-    def model_load(self, line: str) -> None:
-        """Get a model ready before it is asked. Ctrl-C gives the load up."""
-        arguments = parse_argstring(self.model_load, line)
-        cells = self.cells
-        with shown_plainly():
-            print(cells.load_model(arguments.model))
-
-    @magic_arguments()
-    @argument("model", help="a model or a path")
-    @argument("--force", action="store_true", help="also while it works")
-    @line_magic
-    def model_unload(self, line: str) -> None:
-        """End the processes that hold a model; their memory is free afterwards."""
-        arguments = parse_argstring(self.model_unload, line)
-        cells = self.cells
-        with shown_plainly():
-            print(cells.unload_model(arguments.model, force=arguments.force))

@@ -8,7 +8,8 @@ from typing import Any
 
 from llmspell_jupyter.config import profiles
 from llmspell_jupyter.runtime.runtime import Runtime, Switch
-from llmspell_jupyter.types import ModelInfo, Ready
+from llmspell_jupyter.runtime.sizes import size, table
+from llmspell_jupyter.types import Ready
 
 _SHOWN_CHANGES = 12
 _SHOWN_CALLS = 50
@@ -60,24 +61,6 @@ def unloaded(model: str, count: int) -> str:
     return f"{model} is unloaded." if count == 1 else f"{model} is unloaded, {count} processes."
 
 
-def models(found: Sequence[ModelInfo]) -> str:
-    """Models as a table; what to type when there are none."""
-    if not found:
-        return 'No model is on this machine. Type: %pip install "llmspell-jupyter[demo]"'
-    rows = [("MODEL", "BACKEND", "SIZE", "QUANTIZATION", "")]
-    rows += [
-        (
-            model.id,
-            model.backend,
-            size(model.size_bytes),
-            model.quantization or "-",
-            "bundled" if model.bundled else "" if model.architecture else "unreadable",
-        )
-        for model in found
-    ]
-    return _table(rows)
-
-
 def status(runtime: Runtime) -> str:
     """Profile, engine, workers and jobs."""
     lines = [profile(runtime)]
@@ -93,7 +76,7 @@ def status(runtime: Runtime) -> str:
     lines.append("" if workers else "No model is loaded.")
     if workers:
         lines.append(
-            _table(
+            table(
                 [
                     ("MODEL", "STATE", "DEVICE", "MEMORY", "PROCESS", "WAITING", "LEAVES", "WHY"),
                     *map(_worker, workers),
@@ -103,7 +86,7 @@ def status(runtime: Runtime) -> str:
     if engine["jobs"]:
         lines += [
             "",
-            _table(
+            table(
                 [
                     ("JOB", "FOR", "PHASE", "PLACE", "TOKENS", "TOKENS/S", "SECONDS"),
                     *map(_job, engine["jobs"]),
@@ -119,19 +102,9 @@ def calls(rows: Sequence[dict[str, Any]]) -> str:
         return "No model has been called from this notebook yet."
     heads: tuple[str, ...] = ("TIME", "MODEL", "BACKEND", "DEVICE", "PROMPT", "CACHED", "WRITTEN")
     heads += ("FIRST MS", "TOKENS/S", "LOAD MS", "SECONDS", "END")
-    shown = _table([heads, *map(_call, rows[-_SHOWN_CALLS:])])
+    shown = table([heads, *map(_call, rows[-_SHOWN_CALLS:])])
     earlier = len(rows) - _SHOWN_CALLS
     return shown + (f"\n({earlier} earlier ones are not shown.)" if earlier > 0 else "")
-
-
-def size(count: int) -> str:
-    """A number of bytes as people write it, in powers of 1000: ``98.4 MB``."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _worker(worker: dict[str, Any]) -> tuple[str, ...]:
@@ -168,11 +141,3 @@ def _job(job: dict[str, Any]) -> tuple[str, ...]:
     names = ("model", "client", "phase", "ahead", "tokens", "tokens_per_second", "seconds")
     shown = job | {"ahead": job["ahead"] or None}
     return tuple("-" if shown[name] is None else str(shown[name]) for name in names)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

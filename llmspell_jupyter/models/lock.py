@@ -77,8 +77,9 @@ class Locked:
                 hint="Put its files where they were; %model_lock --check says what is missing.",
                 data={"model": self.spec},
             )
-        quantized = self.format == "GGUF" and self.quantization
-        return f"hf.co/{self.repository}{f':{self.quantization}' if quantized else ''}@candle"
+        # By its file: what a header says of the quantisation need not be what the file is called.
+        one = f":{self.files[0].path}" if self.format == "GGUF" and self.files else ""
+        return f"hf.co/{self.repository}{one}@candle"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,11 @@ class LocalModels:
         """Models on this machine, in the folders of the profile first."""
         return self._runtime.engine.models(self.lookup)
 
+    def loaded(self) -> set[str]:
+        """Ids of the models that are in memory; no engine is started to know."""
+        workers = (self._runtime.engine.status() or {}).get("workers", [])
+        return {each["model"] for each in workers if each["state"] == "ready"}
+
     def available(self, backend: str | None = None, search: str = "") -> Availability:
         """Models that can be had.
 
@@ -84,6 +89,10 @@ class LocalModels:
     def info(self, name: str) -> dict[str, Any]:
         """Everything known of one model, on this machine or not."""
         return self._runtime.engine.info(_plain(name), self.lookup, self.sources)
+
+    def ollama(self) -> dict[str, Any]:
+        """Ollama's server: ``{running, url, version, models, loaded, error}``."""
+        return self._runtime.engine.ollama(self.sources)
 
     def fit(self, name: str) -> Fit:
         """Whether a model would fit into this machine, and how fast it would answer."""

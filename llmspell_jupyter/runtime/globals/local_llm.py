@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from llmspell_jupyter.errors import Interrupted, LLMSpellError, ModelNotFound, RequestError
-from llmspell_jupyter.models import spec, store
+from llmspell_jupyter.engine.messages import model_to_wire
+from llmspell_jupyter.errors import (
+    Interrupted,
+    InvalidModelSpec,
+    LLMSpellError,
+    ModelError,
+    ModelNotFound,
+    PullError,
+    RequestError,
+)
+from llmspell_jupyter.models import spec
+from llmspell_jupyter.providers import named
+from llmspell_jupyter.runtime import model_texts
 from llmspell_jupyter.runtime.exports import ScriptGlobal, script
 from llmspell_jupyter.runtime.host import Ask
 from llmspell_jupyter.runtime.local_models import LocalModels
-from llmspell_jupyter.types import Message, ModelInfo, Progress, Ready
+from llmspell_jupyter.types import Message, Progress, PullPhase, PullProgress, Ready
 
 if TYPE_CHECKING:
+    from llmspell_jupyter.engine.client import Pull
     from llmspell_jupyter.runtime.runtime import Runtime
+
+# The class below has a method of that name.
+list_type = list
 
 _ROLES = ("system", "user", "assistant")
 
@@ -33,10 +49,7 @@ class LocalLLM(ScriptGlobal):
 
         With the name of a backend its fields stand at the top level, too. Never raises.
         """
-        table: dict[str, dict[str, Any]] = {
-            "ollama": {"running": False, "models": 0, "error": "Not configured"},
-            "candle": self._candle_status(),
-        }
+        table = {"ollama": self._ollama_status(), "candle": self._candle_status()}
         chosen = table.get(spec.canonical(backend), {}) if isinstance(backend, str) else {}
         return {**table, **chosen}
 
@@ -52,19 +65,14 @@ class LocalLLM(ScriptGlobal):
                 f"Backend {wanted!r} is not known.",
                 hint=f'Write one of {", ".join(sorted(spec.BACKENDS))} or "all".',
             )
-        if wanted == "ollama":
-            return []
-        return [
-            {
-                "id": model.id,
-                "backend": model.backend,
-                "size_bytes": model.size_bytes,
-                "quantization": model.quantization,
-                "modified_at": model.modified_at,
-                "bundled": model.bundled,
-            }
-            for model in self._models.installed()
-        ]
+        found: list[dict[str, Any]] = []
+        if wanted in ("all", "ollama") and self._has_ollama():
+            found += [_listed(each) for each in self._models.ollama()["models"]]
+        if wanted in ("all", "candle"):
+            # What the user pulled comes before what came with a package.
+            here = sorted(self._models.installed(), key=lambda each: each.bundled)
+            found += [_listed(model_to_wire(each)) for each in here]
+        return found
 
     @script
     def info(self, model: Any) -> dict[str, Any]:
@@ -75,27 +83,67 @@ class LocalLLM(ScriptGlobal):
         """
         if not isinstance(model, str):
             raise RequestError("LocalLLM.info takes the name of a model.")
-        wanted = spec.parse(spec.split_provider(model)[1])
         try:
-            found = store.choose(wanted, self._models.installed())
+            facts = self._models.info(model)
         except ModelNotFound as error:
-            # Scripts look for this text.
-            message = f"Model '{wanted.id}' not found in any backend"
-            raise ModelNotFound(message, hint=error.hint, data=error.data) from None
-        return {
-            "id": found.id,
-            "backend": found.backend,
-            "size_bytes": found.size_bytes,
-            "format": found.format,
-            "loaded": self._is_loaded(found),
-            "path": str(found.path),
-            "modified_at": found.modified_at,
-            "bundled": found.bundled,
-            "architecture": found.architecture,
-            "quantization": found.quantization,
-            "parameter_count": _count(found.parameter_count),
-            "context_length": found.context_length,
+            if not self._has_ollama() or "@" in model:
+                raise _nowhere(model, error) from None
+            try:
+                facts = self._models.info(f"{model}@ollama")
+            except (ModelNotFound, PullError):
+                raise _nowhere(model, error) from None
+        names = ("id", "backend", "size_bytes", "format", "loaded", "path", "modified_at")
+        names += ("architecture", "quantization", "context_length", "store", "repository")
+        names += ("revision", "license")
+        return {name: facts.get(name) for name in names} | {
+            "bundled": facts.get("store") == "bundled",
+            "parameter_count": model_texts.parameters(facts.get("parameter_count")),
         }
+
+    @script
+    def available(self, backend: Any = None, search: Any = None) -> list_type[dict[str, Any]]:
+        """Models that can be had: ``[{id, backend, origin, size_bytes?, license?, ...}]``.
+
+        Takes ``"candle"``, ``"ollama"``, ``"all"`` or nothing, and words to look for.
+        """
+        if not isinstance(backend, str | None) or not isinstance(search, str | None):
+            raise RequestError("LocalLLM.available takes the name of a backend and words.")
+        wanted = None if backend in (None, "all") else backend
+        found = self._models.available(wanted, search or "").models
+        return [asdict(each) for each in found]
+
+    @script
+    def pull(self, model: Any, on_progress: Any = None) -> Generator[Ask, Any, dict[str, Any]]:
+        """Fetch a model: ``{model_id, status, percent_complete, bytes_downloaded, bytes_total}``.
+
+        ``on_progress({status, percent?, bytes_downloaded, bytes_total?, ...})`` is called
+        meanwhile. A name without backend is one of candle, unless the profile's default provider
+        is an Ollama server.
+        """
+        if not isinstance(model, str) or isinstance(
+            on_progress, str | int | float | bool | list_type | dict
+        ):
+            raise RequestError("LocalLLM.pull takes the name of a model and a function.")
+        try:
+            pull = self._models.pull(model)
+        except InvalidModelSpec as error:
+            # Scripts look for this text.
+            raise InvalidModelSpec(
+                f"Invalid model spec '{model}': {error.message}", hint=error.hint, data=error.data
+            ) from None
+        return (yield from self._follow(pull, on_progress, "Failed to pull model"))
+
+    @script
+    def verify(self, model: Any, on_progress: Any = None) -> Generator[Ask, Any, dict[str, Any]]:
+        """Compare a model's bytes with what was published; as ``pull``."""
+        name = _needed("verify", model)
+        pull = self._models.verify(name)
+        return (yield from self._follow(pull, on_progress, "Failed to verify model"))
+
+    @script
+    def remove(self, model: Any) -> int:
+        """Delete a model that was pulled; the bytes that are free now."""
+        return self._models.remove(_needed("remove", model))
 
     @script
     def load(self, model: Any, on_progress: Any = None) -> Generator[Ask, Any, dict[str, Any]]:
@@ -161,9 +209,59 @@ class LocalLLM(ScriptGlobal):
             return {"ready": False, "models": 0, "error": error.message}
         return {"ready": True, "models": len(models), "version": status.get("version")}
 
-    def _is_loaded(self, model: ModelInfo) -> bool:
-        workers = (self._runtime.engine.status() or {}).get("workers", [])
-        return any(each["model"] == model.id and each["state"] == "ready" for each in workers)
+    def _ollama_status(self) -> dict[str, Any]:
+        if not self._has_ollama():
+            return {"running": False, "models": 0, "error": "Not configured"}
+        try:
+            server = self._models.ollama()
+        except LLMSpellError as error:
+            return {"running": False, "models": 0, "error": error.message}
+        facts = {"running": server["running"], "models": len(server["models"])}
+        return facts | {name: server[name] for name in ("version", "error") if server[name]}
+
+    def _has_ollama(self) -> bool:
+        """Whether the profile has an Ollama server."""
+        known = self._runtime.providers.values()
+        return any(each.settings.provider_type == "ollama" for each in known)
+
+    def _follow(
+        self, pull: Pull, on_progress: Any, failed: str
+    ) -> Generator[Ask, Any, dict[str, Any]]:
+        done: PullProgress | None = None
+        try:
+            with self._models.watching(pull) as steps:
+                for step in steps:
+                    done = step
+                    if on_progress is not None:
+                        yield Ask(on_progress, (model_texts.progress_facts(step),))
+        except (PullError, ModelError) as error:
+            # Scripts look for this text.
+            raise type(error)(
+                f"{failed}: {error.message}", hint=error.hint, data=error.data
+            ) from None
+        if done is None or done.phase is not PullPhase.COMPLETE:
+            raise Interrupted("Stopped; what has come is kept.")
+        return model_texts.progress_facts(done)
+
+
+def _needed(function: str, model: Any) -> str:
+    name = _name(function, model)
+    if name is None:
+        raise RequestError(f"LocalLLM.{function} takes the name of a model.")
+    return name
+
+
+def _listed(model: dict[str, Any]) -> dict[str, Any]:
+    names = ("id", "backend", "size_bytes", "quantization", "modified_at")
+    facts = {name: model.get(name) for name in names}
+    return facts | {"bundled": model.get("store") == "bundled"}
+
+
+def _nowhere(model: str, error: ModelNotFound) -> ModelNotFound:
+    # Scripts look for this text.
+    name = named(model)[1]
+    message = f"Model '{name}' not found in any backend"
+    return ModelNotFound(message, hint=error.hint, data=error.data)
 
 
 def _name(function: str, model: Any) -> str | None:
@@ -186,15 +284,6 @@ def _said(given: Any) -> str | list[Message]:
         "LocalLLM.count takes a text, or a list of messages with role and content.",
         hint='Write: LocalLLM.count({{role = "user", content = "Hello."}}, "smollm2:135m")',
     )
-
-
-def _count(parameters: int | None) -> str | None:
-    """A number of parameters as people write it: ``135M``, ``1.1B``."""
-    if parameters is None:
-        return None
-    if parameters < 999_500_000:
-        return f"{parameters / 1e6:.3g}M"
-    return f"{parameters / 1e9:.2g}B" if parameters < 10e9 else f"{parameters / 1e9:.3g}B"
 
 
 GLOBAL = LocalLLM

@@ -1,0 +1,259 @@
+"""The magics of models. Each parses its line, asks the runtime and shows what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic_arguments import (
+    argument,
+    kwds,
+    magic_arguments,
+    parse_argstring,
+)
+
+from llmspell_jupyter.errors import Interrupted, RequestError
+from llmspell_jupyter.magics.errors import shown_plainly
+
+if TYPE_CHECKING:
+    from llmspell_jupyter.engine.client import Pull
+    from llmspell_jupyter.magics.cells import Cells
+    from llmspell_jupyter.types import PullProgress
+
+_FIRST = "To see what there is, type: %model_available"
+
+_FOOT = """EXAMPLES:
+    %model_available                           # what there is
+    %model_pull tinyllama:Q4_K_M@candle        # a model of the catalog
+    %model_pull hf.co/TheBloke/phi-2-GGUF:Q4_K_M
+    %model_pull llama3.1:8b@ollama             # through Ollama's server
+
+Browse models online:
+  Ollama:  https://ollama.com/library
+  Candle:  https://huggingface.co/models?pipeline_tag=text-generation"""
+
+
+@magics_class
+class ModelMagics(Magics):
+    """``%model_list``, ``%model_pull`` and the others.
+
+    Args:
+        shell: The notebook's IPython.
+        cells: Gives what stands behind the magics.
+    """
+
+    def __init__(self, shell: InteractiveShell, cells: Callable[[], Cells]):
+        super().__init__(shell)
+        self._cells = cells
+
+    @magic_arguments()
+    @argument("backend", nargs="?", help="candle or ollama; without it, both")
+    @argument("--search", nargs="+", default=[], metavar="TEXT", help="words to look for")
+    @line_magic
+    def model_available(self, line: str) -> None:
+        """Show the models that can be had: the catalog, bundled ones, Ollama's, the hub's.
+
+        The hub is searched only for words: %model_available --search qwen coder
+        """
+        arguments = parse_argstring(self.model_available, line)
+        cells = self._cells()
+        with shown_plainly():
+            from llmspell_jupyter.runtime import model_texts
+
+            search = " ".join(arguments.search)
+            print(model_texts.available(cells.models.available(arguments.backend, search)))
+
+    @magic_arguments()
+    @kwds(epilog=_FOOT)
+    @argument("model", nargs="?", help="a model, as below; with --locked, all without it")
+    @argument("-q", "--quantization", metavar="Q", help="which files to take, such as Q5_K_M")
+    @argument("--revision", metavar="R", help="branch, tag or commit of the repository")
+    @argument("--force", action="store_true", help="fetch again what is there")
+    @argument("--background", action="store_true", help="do not wait; %%llmspell_status shows it")
+    @argument("--limit", metavar="20MB/s", help="most that this download takes of the network")
+    @argument("--locked", action="store_true", help="fetch what llmspell.lock says, byte for byte")
+    @line_magic
+    def model_pull(self, line: str) -> None:
+        """Fetch a model, checked byte for byte. Ctrl-C stops; the same line goes on later.
+
+        A name without @candle or @ollama is one of candle, unless the profile's own provider is
+        an Ollama server.
+        """
+        if line.strip() in ("-h", "--help"):
+            print(self.model_pull.__doc__)
+            return
+        arguments = parse_argstring(self.model_pull, line)
+        cells = self._cells()
+        with shown_plainly():
+            from llmspell_jupyter.runtime import sizes
+
+            if not arguments.model and not arguments.locked:
+                raise RequestError(
+                    "%model_pull needs the name of a model.",
+                    hint=f"{_FIRST}\nThen, for one of them: %model_pull tinyllama",
+                )
+            limit = sizes.rate(arguments.limit) if arguments.limit else 0
+            if arguments.locked:
+                self._pull_locked(cells, arguments.model, limit)
+                return
+            pull = cells.models.pull(
+                arguments.model,
+                quantization=arguments.quantization,
+                revision=arguments.revision,
+                force=arguments.force,
+                bytes_per_second=limit,
+            )
+            if arguments.background:
+                self._leave(pull)
+            else:
+                self._follow(cells, pull, f"%model_pull {line.strip()}")
+
+    @line_magic
+    def model_list(self, line: str) -> None:
+        """Show the models on this machine."""
+        cells = self._cells()
+        with shown_plainly():
+            from llmspell_jupyter.runtime import model_texts
+
+            print(model_texts.installed(cells.models.installed(), cells.models.loaded()))
+
+    @magic_arguments()
+    @argument("model", nargs="?", help="a model or a path")
+    @line_magic
+    def model_info(self, line: str) -> None:
+        """Show everything known of a model of this machine."""
+        cells, name = self._named(self.model_info, line, "model_info")
+        with shown_plainly():
+            from llmspell_jupyter.runtime import model_texts
+
+            print(model_texts.info(cells.models.info(name)))
+
+    @magic_arguments()
+    @argument("model", nargs="?", help="a model or a path")
+    @line_magic
+    def model_verify(self, line: str) -> None:
+        """Compare the bytes of a model with what was published."""
+        cells, name = self._named(self.model_verify, line, "model_verify")
+        with shown_plainly():
+            from llmspell_jupyter.runtime import model_texts
+
+            cells.pulls.ends_with(model_texts.verified)
+            self._wait(cells, cells.models.verify(name), f"%model_verify {name}")
+
+    @magic_arguments()
+    @argument("model", nargs="?", help="a model")
+    @line_magic
+    def model_remove(self, line: str) -> None:
+        """Delete a model that was pulled; what others need of it stays."""
+        cells, name = self._named(self.model_remove, line, "model_remove")
+        with shown_plainly():
+            from llmspell_jupyter.runtime import model_texts
+
+            print(model_texts.removed(name, cells.models.remove(name)))
+
+    @magic_arguments()
+    @argument("--dry-run", action="store_true", help="only show it")
+    @line_magic
+    def model_gc(self, line: str) -> None:
+        """Delete files that no model needs, such as downloads that nobody went on with."""
+        arguments = parse_argstring(self.model_gc, line)
+        cells = self._cells()
+        with shown_plainly():
+            from llmspell_jupyter.runtime import model_texts
+
+            found = cells.models.gc(dry_run=arguments.dry_run)
+            print(model_texts.garbage(found, dry_run=arguments.dry_run, command="%model_gc"))
+
+    @magic_arguments()
+    @argument("models", nargs="*", help="models; without any, those that this notebook used")
+    @argument("--check", action="store_true", help="compare with the file instead")
+    @line_magic
+    def model_lock(self, line: str) -> None:
+        """Write which models a notebook used into llmspell.lock beside it, byte for byte.
+
+        %model_pull --locked restores them elsewhere.
+        """
+        arguments = parse_argstring(self.model_lock, line)
+        cells = self._cells()
+        with shown_plainly():
+            from llmspell_jupyter.models import lock
+            from llmspell_jupyter.runtime import model_texts
+
+            file = Path.cwd() / lock.NAME
+            if arguments.check:
+                notes = cells.models.check_lock(file, arguments.models)
+                print(model_texts.agrees(notes, lock.NAME))
+            else:
+                print(model_texts.locked(cells.models.lock(arguments.models, file), lock.NAME))
+
+    @magic_arguments()
+    @argument("model", nargs="?", help="a model or a path; without it, the profile's")
+    @line_magic
+    def model_load(self, line: str) -> None:
+        """Get a model ready before it is asked. Ctrl-C gives the load up."""
+        arguments = parse_argstring(self.model_load, line)
+        cells = self._cells()
+        with shown_plainly():
+            print(cells.load_model(arguments.model))
+
+    @magic_arguments()
+    @argument("model", help="a model or a path")
+    @argument("--force", action="store_true", help="also while it works")
+    @line_magic
+    def model_unload(self, line: str) -> None:
+        """End the processes that hold a model; their memory is free afterwards."""
+        arguments = parse_argstring(self.model_unload, line)
+        cells = self._cells()
+        with shown_plainly():
+            print(cells.unload_model(arguments.model, force=arguments.force))
+
+    def _named(self, magic: Any, line: str, name: str) -> tuple[Cells, str]:
+        """What stands behind the magics, and the model that a line names."""
+        model = parse_argstring(magic, line).model
+        with shown_plainly():
+            if not model:
+                raise RequestError(
+                    f"%{name} needs the name of a model.",
+                    hint=f"To see those of this machine, type: %model_list\nThen: %{name} MODEL",
+                )
+        return self._cells(), model
+
+    def _pull_locked(self, cells: Cells, model: str | None, limit: int) -> None:
+        from llmspell_jupyter.models import lock
+        from llmspell_jupyter.runtime import model_texts
+
+        file = Path.cwd() / lock.NAME
+        names = [model] if model else []
+        for each in cells.models.locked(file, names):
+            if each.repository is not None or model:
+                pull = cells.models.pull(each.to_pull, bytes_per_second=limit, locked=each)
+                self._follow(cells, pull, f"%model_pull {model or ''} --locked")
+        print(model_texts.agrees(cells.models.check_lock(file, names), lock.NAME))
+
+    def _follow(self, cells: Cells, pull: Pull, again: str) -> None:
+        from llmspell_jupyter.runtime import model_texts
+
+        def line(done: PullProgress) -> str:
+            return model_texts.pulled(done, plain=cells.is_plain())
+
+        cells.pulls.ends_with(line)
+        self._wait(cells, pull, again)
+
+    def _wait(self, cells: Cells, pull: Pull, again: str) -> None:
+        try:
+            cells.models.finish(pull)
+        except (KeyboardInterrupt, Interrupted):
+            raise Interrupted(
+                "Stopped; what has come is kept.", hint=f"The same line goes on: {again}"
+            ) from None
+
+    def _leave(self, pull: Pull) -> None:
+        """Let a pull go on by itself once it has begun."""
+        for step in pull:
+            if step.phase != "starting":
+                print(f"{step.model} · {step.phase} in the background: %llmspell_status shows it.")
+                break
+        pull.detach()
