@@ -201,7 +201,9 @@ class ModelBrowser:
             known = {each.id.lower(): each for each in self._offers if words}
             known |= {each.id.lower(): each for each in found.models}
             self._take(offers=known.values())
-            self.say(" ".join(found.notes))
+            # Only who asked is told that a server is not there; the catalog needs none.
+            if words:
+                self.say(" ".join(found.notes) or f"{len(found.models)} models are found.")
 
         self._try(find)
 

@@ -34,8 +34,8 @@ class Parts:
         self.columns = [
             ipywidgets.Layout(width=width, flex="0 0 auto")
             if width
-            else ipywidgets.Layout(flex="1 1 110px", min_width="90px")
-            for width in _WIDTHS
+            else ipywidgets.Layout(flex="1 1 90px" if number else "2 1 130px", min_width="90px")
+            for number, width in enumerate(_WIDTHS)
         ]
         self.bar = ipywidgets.Layout(width="136px", flex="0 0 auto", margin="2px 4px 2px 0")
         self.button = ipywidgets.Layout(**_BUTTON, flex="0 0 auto")
