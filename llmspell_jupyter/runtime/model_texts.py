@@ -76,7 +76,15 @@ def info(facts: Mapping[str, Any]) -> str:
         "parameters": parameters(facts.get("parameter_count")),
         "loaded": "yes" if facts.get("loaded") else "no",
     }
-    names = ("id", "backend", "format", "architecture", "quantization", "size", "parameters")
+    names: tuple[str, ...] = (
+        "id",
+        "backend",
+        "format",
+        "architecture",
+        "quantization",
+        "size",
+        "parameters",
+    )
     names += ("context_length", "license", "store", "repository", "revision", "loaded", "path")
     width = max(map(len, names))
     return "\n".join(

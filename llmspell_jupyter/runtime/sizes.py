@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from llmspell_jupyter.errors import RequestError
 
@@ -33,7 +34,7 @@ def rate(text: str) -> int:
     return found
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows as columns, the first row on top."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

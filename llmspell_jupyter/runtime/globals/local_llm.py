@@ -92,7 +92,15 @@ class LocalLLM(ScriptGlobal):
                 facts = self._models.info(f"{model}@ollama")
             except (ModelNotFound, PullError):
                 raise _nowhere(model, error) from None
-        names = ("id", "backend", "size_bytes", "format", "loaded", "path", "modified_at")
+        names: tuple[str, ...] = (
+            "id",
+            "backend",
+            "size_bytes",
+            "format",
+            "loaded",
+            "path",
+            "modified_at",
+        )
         names += ("architecture", "quantization", "context_length", "store", "repository")
         names += ("revision", "license")
         return {name: facts.get(name) for name in names} | {

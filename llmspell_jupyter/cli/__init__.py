@@ -7,62 +7,30 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal
 
 import click
 
+from llmspell_jupyter.cli.common import Options, plain_errors, with_client
+from llmspell_jupyter.cli.model import model
 from llmspell_jupyter.config import (
-    administrator,
     environment,
     leaves,
-    loading,
     paths,
     profiles,
     texts,
     writing,
 )
-from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
-from llmspell_jupyter.engine.messages import model_to_wire
 from llmspell_jupyter.engine.serve import Settings, bounds, serve
-from llmspell_jupyter.errors import ConfigError, EngineUnavailable, LLMSpellError
-from llmspell_jupyter.providers import named
-from llmspell_jupyter.types import Ready
-
-if TYPE_CHECKING:
-    from llmspell_jupyter.runtime.local_models import LocalModels
+from llmspell_jupyter.errors import ConfigError, EngineUnavailable
 
 _LOG_LINES = 100
 
 _SERVE_TCP = "Start one: jupyter llmspell engine serve --tcp"
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """The options before the command."""
-
-    profile: str | None
-    config_file: str | None
-    output: str
-
-    def load(self) -> Loaded:
-        return loading.load(self.profile, self.config_file, admin=administrator.policy())
-
-    def say(self, text: str, facts: Any) -> None:
-        """Print text, or the same as JSON where JSON was asked for."""
-        if self.output == "text":
-            click.echo(text)
-        else:
-            indent = 2 if self.output == "pretty" else None
-            click.echo(json.dumps(facts, indent=indent, ensure_ascii=False))
 
 
 class _WithProfiles(click.Group):
@@ -87,7 +55,7 @@ class _WithProfiles(click.Group):
 @click.pass_context
 def main(context: click.Context, profile: str | None, config_file: str | None, output: str) -> None:
     """Local language models, scripted in Lua, inside a notebook."""
-    context.obj = _Options(profile, config_file, output)
+    context.obj = Options(profile, config_file, output)
 
 
 @main.group()
@@ -99,9 +67,9 @@ def config() -> None:
 @click.argument("section", default="")
 @click.option("--format", "form", type=click.Choice(["toml", "json"]), default="toml")
 @click.pass_obj
-def config_show(options: _Options, section: str, form: Literal["toml", "json"]) -> None:
+def config_show(options: Options, section: str, form: Literal["toml", "json"]) -> None:
     """Print the values in force, or those of a section such as `rag.embedding`."""
-    with _plain_errors():
+    with plain_errors():
         loaded = options.load()
         options.say(texts.show(loaded, section, form), loaded.show(section))
 
@@ -109,25 +77,25 @@ def config_show(options: _Options, section: str, form: Literal["toml", "json"]) 
 @config.command("validate")
 @click.argument("file")
 @click.pass_obj
-def config_validate(options: _Options, file: str) -> None:
+def config_validate(options: Options, file: str) -> None:
     """Check a file; exit status 1 when it is wrong."""
-    with _plain_errors():
+    with plain_errors():
         options.say(texts.validity(file), {"file": file, "valid": True})
 
 
 @config.command("explain")
 @click.argument("key")
 @click.pass_obj
-def config_explain(options: _Options, key: str) -> None:
+def config_explain(options: Options, key: str) -> None:
     """Tell value, meaning and origin of a key such as `rag.embedding.batch_size`."""
-    with _plain_errors():
+    with plain_errors():
         explanation = options.load().explain(key)
         options.say(str(explanation), texts.explanation(explanation))
 
 
 @config.command("list-profiles")
 @click.pass_obj
-def config_list_profiles(options: _Options) -> None:
+def config_list_profiles(options: Options) -> None:
     """List the built-in profiles and whom each is for."""
     options.say(texts.listing(), texts.profile_facts())
 
@@ -142,9 +110,9 @@ def config_schema() -> None:
 @click.option("-o", "--file", default="llmspell.toml", show_default=True, metavar="FILE")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.pass_obj
-def config_init(options: _Options, file: str, force: bool) -> None:
+def config_init(options: Options, file: str, force: bool) -> None:
     """Write a file to start from; it is found in the folder of the notebook."""
-    with _plain_errors():
+    with plain_errors():
         base = texts.canonical(options.profile or profiles.DEFAULT)
         try:
             with Path(file).open("w" if force else "x", encoding="utf-8") as target:
@@ -177,7 +145,7 @@ def engine_serve(idle_timeout: float | None, tcp: bool) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    with _plain_errors():
+    with plain_errors():
         settings = Settings(
             transport="tcp" if tcp else environment.transport(),
             idle_seconds=environment.idle_seconds() if idle_timeout is None else idle_timeout,
@@ -193,10 +161,10 @@ def engine_serve(idle_timeout: float | None, tcp: bool) -> None:
 
 @engine.command("status")
 @click.pass_obj
-def engine_status(options: _Options) -> None:
+def engine_status(options: Options) -> None:
     """Say whether the engine runs and what it does; exit status 1 when it does not run."""
-    with _plain_errors():
-        status = _with_client(EngineClient.status)
+    with plain_errors():
+        status = with_client(EngineClient.status)
         found = control.running()
         if status is not None and found is not None:
             where = {"address": found.address, "openai_base_url": found.openai_url}
@@ -208,12 +176,12 @@ def engine_status(options: _Options) -> None:
 
 @engine.command("env")
 @click.pass_obj
-def engine_env(options: _Options) -> None:
+def engine_env(options: Options) -> None:
     """Print lines for a shell with which OpenAI clients reach the engine. They hold its token.
 
     Use: eval "$(jupyter llmspell engine env)"
     """
-    with _plain_errors():
+    with plain_errors():
         found = control.running()
         if found is None:
             raise EngineUnavailable("No engine is running.", hint=_SERVE_TCP)
@@ -230,7 +198,7 @@ def engine_env(options: _Options) -> None:
 @engine.command("stop")
 def engine_stop() -> None:
     """End the engine, also one that does not answer; models are unloaded."""
-    pid = _with_client(control.stop)
+    pid = with_client(control.stop)
     click.echo(
         "The engine is not running." if pid is None else f"The engine (process {pid}) has ended."
     )
@@ -243,62 +211,7 @@ def engine_logs(lines: int) -> None:
     click.echo(control.log_tail(lines) or "The engine has written nothing yet.")
 
 
-@main.group()
-def model() -> None:
-    """Models on this machine."""
-
-
-def _local_models(client: EngineClient, options: _Options) -> LocalModels:
-    # Imported here: no other command needs a runtime.
-    from llmspell_jupyter.runtime.local_models import LocalModels
-    from llmspell_jupyter.runtime.runtime import Runtime
-
-    runtime = Runtime(client)
-    runtime.apply(options.load())
-    return LocalModels(runtime)
-
-
-@model.command("list")
-@click.pass_obj
-def model_list(options: _Options) -> None:
-    """List the models on this machine."""
-    with _plain_errors():
-        found = _with_client(lambda client: _local_models(client, options).installed())
-    facts = [model_to_wire(each) for each in found]
-    options.say("\n".join(each.id for each in found) or "No model is on this machine.", facts)
-
-
-@model.command("load")
-@click.argument("name", required=False)
-@click.pass_obj
-def model_load(options: _Options, name: str | None) -> None:
-    """Get a model ready in the running engine; without a name the profile's."""
-
-    def load(client: EngineClient) -> Ready:
-        # One that this command started would end with it.
-        if client.status() is None:
-            raise EngineUnavailable(
-                "No engine is running.",
-                hint="Open a notebook, or type: jupyter llmspell engine serve",
-            )
-        return _local_models(client, options).load(name)
-
-    with _plain_errors():
-        ready = _with_client(load)
-    facts = ready.metadata
-    options.say(f"{facts['model']} is ready on {facts['device']}: {facts['device_reason']}", facts)
-
-
-@model.command("unload")
-@click.argument("name")
-@click.option("--force", is_flag=True, help="Also while it works.")
-@click.pass_obj
-def model_unload(options: _Options, name: str, force: bool) -> None:
-    """End the processes that hold a model; their memory is free afterwards."""
-    with _plain_errors():
-        target = named(name)[1]
-        count = _with_client(lambda client: client.unload(target, force=force))
-    options.say(f"{name} is unloaded." if count else f"{name} is not loaded.", {"unloaded": count})
+main.add_command(model)
 
 
 def _status_text(status: dict[str, Any] | None) -> str:
@@ -324,24 +237,3 @@ def _status_text(status: dict[str, Any] | None) -> str:
         for job in status["jobs"]
     ]
     return "\n".join(lines)
-
-
-def _with_client(use: Callable[[EngineClient], _T]) -> _T:
-    client = EngineClient()
-    try:
-        return use(client)
-    finally:
-        client.close()
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except LLMSpellError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
