@@ -1,0 +1,70 @@
+"""The lock file: the same models give the same bytes, and each difference has a name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmspell_jupyter.errors import LLMSpellError, LockDiffers
+from llmspell_jupyter.models import lock
+from llmspell_jupyter.types import Lookup
+from tests.support import tiny_gguf
+
+NAMES = ["smollm2:135m", "all-minilm-l6-v2"]
+
+
+def test_the_same_models_give_the_same_bytes(tmp_path: Path) -> None:
+    one = lock.of(NAMES, tmp_path, Lookup())
+    assert one.text() == lock.of(NAMES[::-1], tmp_path, Lookup()).text()
+    file = tmp_path / lock.NAME
+    one.write(file)
+    assert lock.read(file).text() == file.read_text() == one.text()
+    assert lock.read(file).check((), tmp_path, Lookup()) == []
+
+
+def test_a_path_below_the_file_moves_with_it(tmp_path: Path) -> None:
+    model = tiny_gguf.write_tiny_gguf(tmp_path / "m.gguf")
+    made = lock.of([str(model)], tmp_path, Lookup())
+    assert [each.spec for each in made.models] == ["./m.gguf"]
+    assert made.check((), tmp_path, Lookup()) == []
+    tiny_gguf.write_tiny_gguf(model, template="other", seed=1)
+    with pytest.raises(LockDiffers) as caught:
+        made.check((), tmp_path, Lookup())
+    told = "\n".join(caught.value.data["differences"])
+    assert "m.gguf has sha256" in told and made.models[0].files[0].sha256 in told
+    assert "chat template" in told
+
+
+def test_another_version_is_a_note(tmp_path: Path) -> None:
+    made = lock.Lock((), lock.versions() | {"llmspell-jupyter": "0.0"})
+    (note,) = made.check((), tmp_path, Lookup())
+    assert note.startswith("llmspell-jupyter: locked with 0.0, here ")
+
+
+GOOD: dict[str, Any] = {
+    "files": {"a.gguf": {"sha256": "0" * 64, "size_bytes": 1}},
+    "format": "GGUF",
+}
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"x": GOOD | {"files": {"../a": {"sha256": "0" * 64, "size_bytes": 1}}}},
+        {"x": GOOD | {"files": {"/a": {"sha256": "0" * 64, "size_bytes": 1}}}},
+        {"x": GOOD | {"files": {"a": {"sha256": "0", "size_bytes": 1}}}},
+        {"x": GOOD | {"repository": "a/../b", "revision": "0" * 40}},
+        {"x": GOOD | {"repository": "a/b", "revision": "main"}},
+        {"x y": GOOD},
+        {"x": []},
+        [],
+    ],
+)
+def test_a_hostile_file_is_refused(tmp_path: Path, models: Any) -> None:
+    file = tmp_path / lock.NAME
+    file.write_text(json.dumps({"format": 1, "models": models, "versions": {}}))
+    with pytest.raises(LLMSpellError, match="no lock file"):
+        lock.read(file)
