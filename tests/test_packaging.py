@@ -40,6 +40,7 @@ def test_the_wheel_carries_everything(wheel: Path) -> None:
     assert any(name.endswith("labextensions/llmspell-jupyter/install.json") for name in names)
     assert "llmspell_jupyter/runtime/sandbox.lua" in names
     assert "llmspell_jupyter/py.typed" in names
+    assert "llmspell_jupyter/builtins/models.toml" in names
     assert not [name for name in names if "node_modules" in name or name.startswith("tests/")]
 
 

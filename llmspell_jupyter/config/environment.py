@@ -203,8 +203,11 @@ def use(values: Mapping[str, Given]) -> None:
 
 
 def for_engine() -> dict[str, str]:
-    """Variables for the process of an engine."""
-    return os.environ | _for_engine
+    """Variables for the process of an engine.
+
+    Libraries of the hub send its owner no statistics from there, unless the user asks for it.
+    """
+    return {"HF_HUB_DISABLE_TELEMETRY": "1"} | os.environ | _for_engine
 
 
 def _assigned(

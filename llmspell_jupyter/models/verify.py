@@ -112,7 +112,7 @@ class _Check:
             repository=self._model.repository,
             revision=self._model.revision,
             path=str(self._model.path),
-            files=len(self.files),
+            files=[file.name for file in self.files],
             bytes=sum(file.size or 0 for file in self.files),
             downloaded=0,
             seconds=round(seconds, 3),

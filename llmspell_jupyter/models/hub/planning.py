@@ -12,7 +12,7 @@ from llmspell_jupyter.errors import BadModelFile, HashMismatch, InvalidModelSpec
 from llmspell_jupyter.models import nearest, spec
 from llmspell_jupyter.models.hub import files, problems
 from llmspell_jupyter.models.hub.api import Api
-from llmspell_jupyter.types import PullRequest, Sources
+from llmspell_jupyter.types import ModelSpec, PullRequest, Sources
 
 if TYPE_CHECKING:
     from llmspell_jupyter.models.catalog import CatalogModel
@@ -173,7 +173,6 @@ def wanted(request: PullRequest) -> Wanted:
 def _choice(repository: str, meant: Wanted, paths: list[str]) -> tuple[str, list[str], str | None]:
     """The id of the model, its files, and the index that names its further files, if any does."""
     entry, asked = meant.entry, meant.asked
-    name = entry.name if entry else repository
     known = {
         file.path: kind
         for kind, listed in (entry.files.items() if entry and entry.format == "GGUF" else ())
@@ -182,16 +181,16 @@ def _choice(repository: str, meant: Wanted, paths: list[str]) -> tuple[str, list
     as_gguf = (entry is None or entry.format == "GGUF") and bool(files.gguf_models(paths, known))
     if as_gguf and not files.means_safetensors(asked, paths):
         model = files.choose_gguf(repository, paths, asked, meant.wished, known)
-        return _id(name, model.quantization), [*model.paths], None
+        return _id(entry, repository, model.quantization), [*model.paths], None
     chosen, index = files.choose_safetensors(repository, paths, asked)
-    return name, chosen, index
+    return _id(entry, repository, None), chosen, index
 
 
-def _id(name: str, quantization: str | None) -> str:
-    if quantization is None:
-        return name
-    # The variant of a name may already hold a size.
-    return f"{name}{'-' if ':' in name else ':'}{quantization}"
+def _id(entry: CatalogModel | None, repository: str, quantization: str | None) -> str:
+    """The id under which the store will list the model."""
+    if entry is not None:
+        return entry.id(quantization)
+    return ModelSpec(repository, quantization, kind="repository").id
 
 
 def _index(made: Plan, index: RemoteFile, sources: Sources) -> Any:
