@@ -72,7 +72,8 @@ class Cells:
         Returns:
             What the script returned, as Python values that show themselves as trees.
         """
-        chunk = f"cell[{self._shell.execution_count}]"
+        # Of the prompt; the shell counts the running cell already or not, by its version.
+        chunk = f"cell[{self._shell.displayhook.prompt_count}]"
         self._sources.add(chunk, shown)
         with shown_plainly(self._sources):
             if not source.strip():
