@@ -47,7 +47,15 @@ c.ServerApp.root_dir = {root!r}
 c.IdentityProvider.token = {token!r}
 """
 
-_QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
+_SETTINGS = {
+    "apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    # Cells that are placed by guesses of their height may cover the controls of others.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
 
 # A notebook whose indicator says idle may still drop what it is asked to run.
 _READY = """() => {
@@ -249,9 +257,10 @@ def _server(room: Path, variables: dict[str, str]) -> Iterator[tuple[Path, int, 
     folders = {name: str(room / name) for name in ("root", "workspaces", "settings")}
     for each in folders.values():
         Path(each).mkdir()
-    quiet = room / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text(json.dumps(_QUIET))
+    for name, values in _SETTINGS.items():
+        file = room / "settings/@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -36,6 +36,7 @@ def row(book: LabNotebook, name: str) -> Any:
 def only(book: LabNotebook, words: str) -> None:
     """Filter, and wait until the rows follow."""
     book.page.get_by_placeholder(FILTER).fill(words)
+    book.page.get_by_text(re.compile(r"of 1 · [012] models")).wait_for()
 
 
 def test_filter_sort_and_keys(book: LabNotebook) -> None:
@@ -47,9 +48,9 @@ def test_filter_sort_and_keys(book: LabNotebook) -> None:
     only(book, "red")
     row(book, "red").get_by_role("button", name="Pull").wait_for()
     page.get_by_text(re.compile(r"of 1 · \d+ models")).wait_for()
-    page.get_by_label("Show").select_option("installed")
+    page.get_by_label("Show", exact=True).select_option("installed")
     row(book, "red").wait_for(state="hidden")
-    page.get_by_label("Show").select_option("all")
+    page.get_by_label("Show", exact=True).select_option("all")
     # From the filter, Tab reaches the controls above and then the buttons of the rows.
     page.get_by_placeholder(FILTER).focus()
     reached = []
@@ -64,8 +65,8 @@ def test_filter_sort_and_keys(book: LabNotebook) -> None:
         page.keyboard.press("Shift+Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.get_by_label("Spec").wait_for()
-    assert page.get_by_label("Spec").input_value() == "red"
+    page.get_by_label("Spec", exact=True).wait_for()
+    assert page.get_by_label("Spec", exact=True).input_value() == "red"
 
 
 def test_two_pulls_at_once_while_a_cell_runs(book: LabNotebook, hub: Hub) -> None:
@@ -110,7 +111,7 @@ def test_hostile_words_are_words(book: LabNotebook) -> None:
     page = book.page
     only(book, "hostile")
     row(book, "hostile").get_by_role("button", name="Copy").click()
-    page.get_by_label("Spec").wait_for()
+    page.get_by_label("Spec", exact=True).wait_for()
     book.picture("browser-hostile")
     page.wait_for_load_state("networkidle")
     assert not book.dialogs and not book.requests
