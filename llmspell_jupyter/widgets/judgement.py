@@ -35,7 +35,7 @@ def unknown(why: Exception) -> Judgement:
 
 def of(fit: Fit) -> Judgement:
     """What a fit says, in a few words and in all of them."""
-    speed = f" · {_speed(fit.speed)} tokens/s" if fit.speed and fit.light != "red" else ""
+    speed = f" · {_speed(fit.speed)} t/s" if fit.speed and fit.light != "red" else ""
     lines = (
         f"{text.size(fit.need)} needed for {fit.context} tokens on {fit.device}",
         f"{text.size(fit.free)} are free {fit.free_where}".rstrip(),
