@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from llmspell_jupyter.engine import architectures, dispatch, memory
 from llmspell_jupyter.engine.speed import Judged, Speeds
 from llmspell_jupyter.engine.supervisor import Supervisor
 from llmspell_jupyter.errors import ModelNotFound, UnsupportedModel
-from llmspell_jupyter.models import catalog, fit, known, spec, store
+from llmspell_jupyter.models import catalog, fit, known, nearest, spec, store
 from llmspell_jupyter.models.fit import Space, Subject
 from llmspell_jupyter.models.known import Known
 from llmspell_jupyter.models.need import Need
@@ -86,17 +87,15 @@ def _find(name: str, lookup: Lookup, sources: Sources) -> Known:
             hint="Leave the provider out to judge a model of this engine.",
             data={"model": name},
         )
-    try:
+    with contextlib.suppress(ModelNotFound):
         return known.of_files(store.resolve(name, lookup))
-    except ModelNotFound as error:
-        missing = error
     if entry := catalog.of_spec(wanted, lookup):
         model, asked = entry
         chosen = model.offers(asked or lookup.quantization) or asked
         if (told := known.of_catalog(model, chosen)) is not None:
             return told
     elif wanted.kind != "repository":
-        raise missing
+        raise nearest.unknown(wanted, lookup)
     from llmspell_jupyter.models import remote
 
     return remote.look(PullRequest(name, lookup=lookup, sources=sources))

@@ -60,7 +60,9 @@ class Room:
     most_by: str = ""
 
 
-def look(holdings: Iterable[Holding] = (), limit: int = 0, root: Path = Path("/")) -> Room:
+def look(
+    holdings: Iterable[Holding] = (), limit: int = 0, root: Path = Path("/"), own: int = 0
+) -> Room:
     """What is free now.
 
     Args:
@@ -68,9 +70,12 @@ def look(holdings: Iterable[Holding] = (), limit: int = 0, root: Path = Path("/"
         limit: Most bytes for all of them together, as the user or the administrator says; 0 is
             no limit.
         root: Folder below which ``proc`` and ``sys`` lie.
+        own: Bytes that a process holds which is none of the holdings and counts as gone.
     """
-    available = psutil.virtual_memory().available
-    return room(available, container(root), limit, tuple(holdings), address_space())
+    available = psutil.virtual_memory().available + own
+    inside = container(root)
+    inside = None if inside is None else inside + own
+    return room(available, inside, limit, tuple(holdings), address_space())
 
 
 def room(

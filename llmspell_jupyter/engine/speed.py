@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,16 @@ _UNKNOWN = 0.15
 # More kinds than these are not measured for one judgement; the rest counts as the main one does.
 _MOST_KINDS = 2
 
-# A machine that was busy is measured again after so many seconds.
+# What one does not know more when other programs computed during the measurement.
+_DISTURBED = 0.35
+
+# A machine that was busy is measured again after so many seconds; one that could not be measured
+# at all after so many.
 _BUSY_SECONDS = 300.0
+_FAILED_SECONDS = 30.0
+
+# Nobody waits longer for a measurement; it goes on.
+_LONGEST = 6.0
 
 # A machine sees some hundreds of models; more entries than these are forgotten, the oldest first.
 _MOST_MODELS = 500
@@ -72,21 +80,27 @@ class Speeds:
     Args:
         path: File in which it is kept; made when it is absent, a damaged one is replaced.
         busy: Whether models work now, so that nothing can be measured.
+        longest: Seconds that nobody waits longer than for a measurement.
     """
 
-    def __init__(self, path: Path, busy: Callable[[], bool] = lambda: False):
+    def __init__(
+        self, path: Path, busy: Callable[[], bool] = lambda: False, longest: float = _LONGEST
+    ):
         self._path = path
         self._busy = busy
         self._places: dict[str, Place] | None = None
+        self._longest = longest
         self._fleeting: dict[str, tuple[float, Place]] = {}
+        self._failed: dict[str, tuple[float, str]] = {}
         self._probing = asyncio.Lock()
         self._filing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._probes: set[asyncio.Task[tuple[Place, str]]] = set()
 
     async def expect(
         self, model: Judged, options: LoadOptions, context: int
     ) -> tuple[Speed | None, str, str | None]:
-        """What is to be expected of a model; the first time this takes up to three seconds.
+        """What is to be expected of a model; the first time of its kind this takes seconds.
 
         Args:
             model: The model.
@@ -98,26 +112,23 @@ class Speeds:
             the device, None when no worker has said it.
         """
         place = await self._place(options)
-        known = place.models.get(model.key)
         work, note = model.work, ""
+        if known := place.models.get(model.key):
+            return _of_answers(known, place.base, work, context), _runs(known), place.device or None
         if model.format != "GGUF":
             note = "only GGUF models are measured before they run"
         elif work is None:
             note = "how its weights are held is not known before it is fetched"
         elif self._lacks(options, place, work):
-            place, note = await self._probe(options, place, work)
+            place, note = await self._soon(options, place, work)
         if place.device not in ("", "cpu"):
             note = f"the speed of {place.device} is not measured before a model runs"
         device = place.device or None
-        if known is not None:
-            return _of_answers(known, place.base, work, context), _runs(known), device
         if note or work is None:
             return None, f"Not measured: {note}.", device
-        return (
-            _of_machine(place, work, context),
-            "From a short measurement of this machine.",
-            device,
-        )
+        found = "From a short measurement of this machine"
+        found += ", which other programs disturbed." if place.disturbed else "."
+        return _of_machine(place, work, context), found, device
 
     def note(self, facts: Mapping[str, Any], model: ModelInfo, options: LoadOptions) -> None:
         """Learn from an answer that has ended; returns at once.
@@ -136,7 +147,10 @@ class Speeds:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Wait until everything is written."""
+        """Give measurements up, and wait until everything is written."""
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -182,6 +196,16 @@ class Speeds:
             return False
         return place.base is None or bool(costs.missing(work, place.kinds))
 
+    async def _soon(self, options: LoadOptions, place: Place, work: Work) -> tuple[Place, str]:
+        """As ``_probe``, which goes on when it takes too long to be waited for."""
+        task = asyncio.create_task(self._probe(options, place, work))
+        self._probes.add(task)
+        task.add_done_callback(self._probes.discard)
+        done, _ = await asyncio.wait({task}, timeout=self._longest)
+        if not done:
+            return place, "this machine is being measured yet; ask again in a few seconds"
+        return task.result()
+
     async def _probe(self, options: LoadOptions, place: Place, work: Work) -> tuple[Place, str]:
         """Measure what is missing of this model's kinds; what is known then, or why it is not."""
         async with self._probing:
@@ -191,25 +215,27 @@ class Speeds:
             missing = costs.missing(work, place.kinds)[:_MOST_KINDS]
             if place.base is not None and not missing:
                 return place, ""
+            if (failed := self._failed.get(key)) and time.monotonic() - failed[0] < _FAILED_SECONDS:
+                return place, failed[1]
             if self._busy():
                 return place, "models work now, and would disturb it"
             probe = Probe(options)
-            found = Place(
-                place.base, dict(place.kinds), place.device, place.corrections, place.models
-            )
+            base = work.main if place.base is None else ""
             try:
-                for name in missing:
-                    found.kinds[name] = await probe.kind(name)
-                    found.device = str(probe.facts.get("device", "cpu"))
-                    if found.device != "cpu":
-                        break
-                if found.base is None and found.device == "cpu":
-                    found.base = await probe.base(work.main, found.kinds[work.main])
+                kinds, rest = await probe.measure(missing, base, place.kinds)
             except (LLMSpellError, OSError) as error:
                 _log.info("This machine cannot be measured: %s", error)
                 said = error.message if isinstance(error, LLMSpellError) else str(error)
+                self._failed[key] = (time.monotonic(), said.rstrip("."))
                 return place, said.rstrip(".")
-            if probe.disturbed:
+            found = replace(
+                place,
+                base=rest or place.base,
+                kinds=place.kinds | kinds,
+                device=str(probe.facts.get("device", "cpu")),
+                disturbed=place.disturbed or probe.disturbed,
+            )
+            if found.disturbed:
                 # Better than nothing, and not to be believed for long.
                 self._fleeting[key] = (time.monotonic(), found)
                 return found, ""
@@ -256,10 +282,11 @@ def _of_machine(place: Place, work: Work, context: int) -> Speed | None:
     if found is None or full is None:
         return None
     factor = place.corrections.get(work.main, 1.0)
+    unknown = _UNKNOWN + (_DISTURBED if place.disturbed else 0.0)
     return Speed(
-        low=_per_second(found.high * factor * (1 + _UNKNOWN)),
+        low=_per_second(found.high * factor * (1 + unknown)),
         expected=_per_second(found.middle * factor),
-        high=_per_second(found.low * factor * (1 - _UNKNOWN)),
+        high=_per_second(found.low * factor * (1 - unknown)),
         full=_per_second(full.middle * factor),
         prompt=_per_second(found.prompt),
     )

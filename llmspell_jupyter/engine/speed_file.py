@@ -55,6 +55,7 @@ class Place:
         device: What computed; empty before a measurement.
         corrections: What answers took for each second that was foretold, by the kind of weights.
         models: What answers took, the newest last.
+        disturbed: Other programs computed during the measurement; such a one is not kept.
     """
 
     base: BaseCost | None = None
@@ -62,6 +63,7 @@ class Place:
     device: str = ""
     corrections: dict[str, float] = field(default_factory=dict)
     models: dict[str, Measured] = field(default_factory=dict)
+    disturbed: bool = False
 
 
 def key(options: LoadOptions) -> str:

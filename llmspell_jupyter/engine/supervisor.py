@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llmspell_jupyter.engine import memory, residency, shortage
@@ -101,10 +101,8 @@ class Supervisor:
         others = [each for each in self._residents().values() if each not in own]
         held = [(each.size, each.worker.pid or 0) for each in others if each.worker is not None]
         idle = sum(each.size for each in others if each.resident("").can_leave)
-        found = await asyncio.to_thread(self._look, held)
         kept = [each.worker.pid for each in own if each.worker is not None and each.worker.pid]
-        private = await asyncio.to_thread(lambda: sum(map(memory.private, kept)))
-        return replace(found, free=found.free + private), idle
+        return await asyncio.to_thread(self._look, held, kept), idle
 
     def to_wire(self) -> list[dict[str, Any]]:
         """The posts that have a worker, as JSON values."""
@@ -166,9 +164,11 @@ class Supervisor:
             if post.worker is not None
         ]
 
-    def _look(self, held: list[tuple[int, int]]) -> Room:
+    def _look(self, held: list[tuple[int, int]], gone: Iterable[int] = ()) -> Room:
+        """Room beside models of these sizes and processes, as if others of these had gone."""
         holdings = [Holding(size, memory.private(pid) if pid else 0) for size, pid in held]
-        return memory.look(holdings, self._bounds.memory_limit_bytes)
+        own = sum(map(memory.private, gone))
+        return memory.look(holdings, self._bounds.memory_limit_bytes, own=own)
 
     def _residents(self) -> dict[str, Post]:
         """The posts that have a worker, by names that are unique and in order of time."""

@@ -9,13 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import psutil
 import pytest
 
 from llmspell_jupyter.engine import costs, speed_file
 from llmspell_jupyter.engine.costs import BaseCost, KindCost
-from llmspell_jupyter.engine.probe import Probe
+from llmspell_jupyter.engine.probe import Probe, Times, disturbed
 from llmspell_jupyter.engine.speed import Judged, Speeds, judged_file
 from llmspell_jupyter.engine.speed_file import Measured, Place
+from llmspell_jupyter.errors import EngineError
 from llmspell_jupyter.models import inspect, probe_gguf, store
 from llmspell_jupyter.models.gguf_kinds import KINDS
 from llmspell_jupyter.models.gguf_work import Work
@@ -191,14 +193,138 @@ def test_a_probe_is_a_sound_model(model: ModelInfo) -> None:
 
 @pytest.mark.parametrize("kind", ["Q4_1", "Q6_K", "F16"])
 def test_a_real_worker_measures(kind: str) -> None:
-    async def measure() -> tuple[KindCost, BaseCost]:
+    async def measure() -> tuple[dict[str, KindCost], BaseCost | None]:
         # One thread: others would wait for each other on a busy machine.
         probe = Probe(LoadOptions(cpu_threads=1, device="cpu"), patience=60)
-        cost = await probe.kind(kind)
+        found = await probe.measure([kind], kind, {})
         assert probe.facts["device"] == "cpu"
-        return cost, await probe.base(kind, cost)
+        return found
 
-    cost, base = run(measure)
+    costs, base = run(measure)
+    (cost,) = costs.values()
     assert 0 < cost.low <= cost.middle <= cost.high < 1e-6
     assert 0 < cost.prompt < 1e-6
     assert min(base.layer, base.choice, base.cell) >= 0
+
+
+def test_only_what_is_asked_for_is_measured() -> None:
+    async def measure() -> Any:
+        probe = Probe(LoadOptions(cpu_threads=1, device="cpu"), patience=60)
+        return await probe.measure([], "Q4_K", {"Q4_K": COST})
+
+    costs, base = run(measure)
+    assert costs == {} and base is not None
+
+
+def test_a_measurement_that_takes_too_long_is_given_up() -> None:
+    async def measure() -> None:
+        await Probe(LoadOptions(device="cpu"), patience=0.01).measure(["Q4_K"], "Q4_K", {})
+
+    before = {each.pid for each in psutil.Process().children()}
+    with pytest.raises(EngineError, match="too busy to be measured"):
+        run(measure)
+    assert {each.pid for each in psutil.Process().children()} <= before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "busy", "own", "threads", "cores", "expected"),
+    [
+        # The measurement had its thread, and another core was free or taken.
+        (1.0, 1.0, 1.0, 1, 2, False),
+        (1.0, 2.0, 1.0, 1, 2, False),
+        (1.0, 2.0, 0.6, 1, 2, True),
+        # It wants both: a little of another is noise, and a third of a core is not.
+        (1.0, 2.0, 1.75, 2, 2, False),
+        (1.0, 2.0, 1.6, 2, 2, True),
+        (0.5, 1.0, 0.8, 2, 2, True),
+        (1.0, 4.0, 2.0, 2, 8, False),
+        # Clocks of few steps, or none at all, accuse nobody.
+        (1.0, 0.9, 1.0, 2, 2, False),
+        (0.0, 0.0, 0.0, 2, 2, False),
+        (1.0, 0.0, 1.9, 2, 2, False),
+    ],
+)
+def test_who_disturbs_a_measurement(
+    seconds: float, busy: float, own: float, threads: int, cores: int, expected: bool
+) -> None:
+    before = Times(1000.0, 70_000.0, 3.0)
+    after = Times(1000.0 + seconds, 70_000.0 + busy, 3.0 + own)
+    assert disturbed(before, after, threads, cores) is expected
+
+
+def test_what_a_disturbed_measurement_says_is_marked_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> Any:
+        speeds = Speeds(path)
+        first = await speeds.expect(judged(Q4_K=10**8), OPTIONS, 1024)
+        assert await speeds.expect(judged(Q4_K=10**8), OPTIONS, 1024) == first
+        return first
+
+    told = {}
+    for others in (False, True):
+
+        async def measure(self: Probe, *_: Any, others: bool = others) -> Any:
+            self.facts, self.disturbed = {"device": "cpu"}, others
+            return {"Q4_K": COST}, BASE
+
+        # What disturbs a real one comes and goes as it likes.
+        monkeypatch.setattr(Probe, "measure", measure)
+        path = tmp_path / f"{others}.json"
+        told[others] = run(ask), path.exists()
+    (quiet, note, _), kept = told[False]
+    (loud, marked, _), lasts = told[True]
+    assert (note, kept) == ("From a short measurement of this machine.", True)
+    assert (marked, lasts) == (note[:-1] + ", which other programs disturbed.", False)
+    assert loud.expected == quiet.expected
+    assert loud.low < 0.8 * quiet.low and loud.high > 1.3 * quiet.high
+
+
+def test_nobody_waits_long_and_the_measurement_goes_on(tmp_path: Path) -> None:
+    async def ask() -> tuple[Any, Any]:
+        hasty = Speeds(path, longest=0.0)
+        first = await hasty.expect(judged(Q4_K=10**8), options, 1024)
+        # Who asks then waits for the same measurement.
+        hasty._longest = 60
+        later = await hasty.expect(judged(Q4_K=10**8), options, 1024)
+        await hasty.close()
+        return first, later
+
+    options = LoadOptions(cpu_threads=1, device="cpu")
+    path = tmp_path / "speeds.json"
+    (speed, note, _), (later, _, device) = run(ask)
+    assert speed is None
+    assert note == ("Not measured: this machine is being measured yet; ask again in a few seconds.")
+    assert later is not None and device == "cpu"
+
+
+def test_a_machine_that_cannot_be_measured_is_left_in_peace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    async def measure(*_: Any) -> Any:
+        tried.append(1)
+        raise EngineError("The machine is too busy to be measured.")
+
+    monkeypatch.setattr(Probe, "measure", measure)
+
+    async def ask() -> list[Any]:
+        speeds = Speeds(tmp_path / "speeds.json")
+        several = [speeds.expect(judged(Q4_K=10**8), OPTIONS, 1024) for _ in range(20)]
+        return await asyncio.gather(*several)
+
+    for speed, note, _ in run(ask):
+        assert (speed, note) == (None, "Not measured: The machine is too busy to be measured.")
+    assert len(tried) == 1
+
+
+def test_a_measurement_ends_with_the_engine(tmp_path: Path) -> None:
+    async def ask() -> None:
+        speeds = Speeds(tmp_path / "speeds.json", longest=0.0)
+        await speeds.expect(judged(Q4_K=10**8), OPTIONS, 1024)
+        await speeds.close()
+
+    before = {each.pid for each in psutil.Process().children()}
+    run(ask)
+    assert {each.pid for each in psutil.Process().children()} <= before
