@@ -56,7 +56,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
     shell.register_magics(ModelMagics(shell, lambda: magics.cells))
     shell.register_magics(BrowserMagics(shell, lambda: magics.cells.runtime, shown_plainly))
-    prepare()
+    # Controls are on the page a tenth of a second sooner.
+    controls = ["llmspell_jupyter.widgets.model_browser", "llmspell_jupyter.widgets.pull_bar"]
+    prepare(*(controls if hasattr(shell, "kernel") else ()))
 
 
 def __getattr__(name: str) -> Any:

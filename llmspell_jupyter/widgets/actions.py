@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from llmspell_jupyter.runtime import sizes
 from llmspell_jupyter.types import Progress, PullPhase, PullProgress, Ready
 from llmspell_jupyter.widgets import text
 from llmspell_jupyter.widgets.entries import Entry
@@ -117,7 +118,7 @@ class Actions:
         if last is None or last.phase is not PullPhase.COMPLETE:
             return f"{entry.id} · stopped; what has come is kept for the next pull."
         count = last.metadata.get("bytes") or last.total
-        return f"{last.model} · is here{f', {text.size(count)}' if count else ''}."
+        return f"{last.model} · is here{f', {sizes.size(count)}' if count else ''}."
 
     def _load(self, activity: Activity, entry: Entry) -> str:
         work = self._source.load(entry.id)
@@ -138,7 +139,7 @@ class Actions:
         return f"{entry.id} · {'unloaded' if count else 'was not loaded'}."
 
     def _remove(self, entry: Entry) -> str:
-        return f"{entry.id} · removed, {text.size(self._source.remove(entry.id))} are free."
+        return f"{entry.id} · removed, {sizes.size(self._source.remove(entry.id))} are free."
 
     def _running(
         self,

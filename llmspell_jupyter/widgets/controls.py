@@ -38,9 +38,10 @@ class Controls:
         close: Callable[[], None],
     ):
         self._filter = ipywidgets.Text(
-            placeholder="Filter: name, licence, state",
-            tooltip="Words that all must occur; Search hub looks for them there",
-            layout={"width": "190px"},
+            placeholder="Filter by words",
+            tooltip="Words of name, licence or state; Search hub looks for them there",
+            # It takes the room that is left, so that the buttons stay on its line.
+            layout={"flex": "1 1 110px", "width": "110px", "max_width": "240px"},
         )
         self._show = _dropdown("Show", filtering.SHOWN, "110px")
         self._sort = _dropdown("Sort", filtering.ORDERS, "90px")
@@ -106,7 +107,8 @@ class Controls:
         self._page.max = pages
         self._turning = False
         if models is not None:
-            self._count.value = f"of {pages} · {models} models"
+            unit = "model" if models == 1 else "models"
+            self._count.value = f"of {pages} · {models} {unit}"
 
     def say(self, lines: Sequence[str]) -> None:
         """Show a message; none clears what was there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from llmspell_jupyter.runtime import sizes
 from llmspell_jupyter.types import Fit, Speed
 from llmspell_jupyter.widgets import text
 
@@ -37,8 +38,8 @@ def of(fit: Fit) -> Judgement:
     """What a fit says, in a few words and in all of them."""
     speed = f" · {_speed(fit.speed)} t/s" if fit.speed and fit.light != "red" else ""
     lines = (
-        f"{text.size(fit.need)} needed for {fit.context} tokens on {fit.device}",
-        f"{text.size(fit.free)} are free {fit.free_where}".rstrip(),
+        f"{sizes.size(fit.need)} needed for {fit.context} tokens on {fit.device}",
+        f"{sizes.size(fit.free)} are free {fit.free_where}".rstrip(),
         *fit.reasons,
         fit.speed_note,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from llmspell_jupyter.runtime import sizes
 from llmspell_jupyter.types import Progress, PullProgress
 from llmspell_jupyter.widgets import text
 from llmspell_jupyter.widgets.entries import Entry
@@ -50,7 +51,7 @@ def look(state: State, entry: Entry) -> Look:
     return Look(
         name=text.shown(entry.id),
         hint=text.shown(" · ".join(filter(None, (entry.id, entry.title, _origin(entry))))),
-        size=text.size(entry.size_bytes) if entry.size_bytes else "-",
+        size=sizes.size(entry.size_bytes) if entry.size_bytes else "-",
         quantization=text.shown(entry.quantization or "-", 12),
         fit=state.fits.get(entry.key),
         license=text.shown(entry.license or "-", 40),
@@ -76,11 +77,7 @@ def table(looks: list[Look], *, fits: bool) -> str:
     ]
     if not fits:
         rows = [[cell for number, cell in enumerate(row) if number != 3] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return sizes.table([tuple(row) for row in rows])
 
 
 def _origin(entry: Entry) -> str:

@@ -37,7 +37,7 @@ class Parts:
             else ipywidgets.Layout(flex="1 1 90px" if number else "2 1 130px", min_width="90px")
             for number, width in enumerate(_WIDTHS)
         ]
-        self.bar = ipywidgets.Layout(width="136px", flex="0 0 auto", margin="2px 4px 2px 0")
+        self.bar = ipywidgets.Layout(width="136px", flex="0 0 auto", margin="2px 6px 2px 2px")
         self.button = ipywidgets.Layout(**_BUTTON, flex="0 0 auto")
         self.buttons = ipywidgets.Layout(width="196px", flex="0 0 auto")
         self.plain = LabelStyle()
@@ -51,7 +51,7 @@ class Parts:
             ipywidgets.Label(head, layout=layout, style=self.head)
             for head, layout in zip(HEADS, self.columns, strict=True)
         ]
-        room = ipywidgets.Label("", layout=self.buttons, style=self.plain)
+        room = ipywidgets.HBox(layout=self.buttons)
         return ipywidgets.HBox([*labels, room], layout=self.row)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmspell_jupyter.errors import LLMSpellError
+from llmspell_jupyter.runtime.sizes import size
 from llmspell_jupyter.types import PullPhase, PullProgress
 
 _MOST = 200
@@ -22,16 +23,6 @@ def shown(text: str, most: int = _MOST) -> str:
     line = " ".join(text[: 4 * most].split())
     clean = "".join(each if each.isprintable() else "\ufffd" for each in line).translate(_TEX)
     return clean if len(clean) <= most else clean[: most - 1] + "…"
-
-
-def size(count: int) -> str:
-    """A number of bytes as people write it, in powers of 1000: ``98.4 MB``."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def duration(seconds: float) -> str:

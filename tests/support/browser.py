@@ -66,6 +66,8 @@ _READY = """() => {
     && kernel.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
 
+_CONNECTED = _READY.replace(" && kernel.status === 'idle'", "")
+
 
 def chromium() -> str:
     """The browser's path; where it is missing it is installed.
@@ -124,11 +126,9 @@ class Lab:
         page = context.new_page()
         shown = LabNotebook(self, page, name)
         try:
-            page.goto(
+            shown.open(
                 f"http://127.0.0.1:{self.port}/lab/tree/{name}.ipynb?token={self._token}&reset"
             )
-            page.wait_for_function("() => !!window.jupyterapp", timeout=60_000)
-            page.evaluate("async () => { await window.jupyterapp.restored; }")
             page.wait_for_function(_READY, timeout=60_000)
             yield shown
         except BaseException:
@@ -173,6 +173,29 @@ class LabNotebook:
         own = f"://127.0.0.1:{self._lab.port}/"
         if own not in url and not url.startswith(("data:", "blob:", "about:")):
             self.requests.append(url)
+
+    def open(self, address: str) -> None:
+        """Go to this address; its kernel may still be on its way, or at work."""
+        self.page.goto(address)
+        self.page.wait_for_function("() => !!window.jupyterapp", timeout=60_000)
+        self.page.evaluate("async () => { await window.jupyterapp.restored; }")
+
+    def reload(self) -> None:
+        """Load the page again, as the browser's own button does; the kernel goes on."""
+        self.open(self.page.url)
+        self.page.wait_for_function(_CONNECTED, timeout=60_000)
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel."""
+        self.page.evaluate("window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
+
+    def restart(self) -> None:
+        """Put a fresh kernel into the place of this one, whatever it does."""
+        self.page.evaluate(
+            "async () => { const panel = window.jupyterapp.shell.currentWidget;"
+            " await panel.sessionContext.restartKernel(); }"
+        )
+        self.page.wait_for_function(_READY, timeout=60_000)
 
     def run(self, number: int) -> None:
         """Run a cell, counted from 0; does not wait for its end."""

@@ -15,7 +15,7 @@ Kind = Literal[
     "length",  # says a Content-Length that is ``by`` too large
     "etag",  # names the content ``to``
     "gzip",  # answers a gzip bomb of ``size`` bytes
-    "status",  # answers ``status``, with Retry-After when ``retry_after`` is set
+    "status",  # answers ``status`` and ``message``, with Retry-After when ``retry_after`` is set
     "drip",  # sends ``bytes_per_second``
     "redirect",  # sends to the address ``to``
     "expired",  # a signed address of the CDN is no longer accepted
@@ -51,6 +51,7 @@ class Fault:
     to: str = ""
     size: int = 1024**3
     status: int = 503
+    message: str = ""
     retry_after: int | None = None
     bytes_per_second: int = 1000
     reset: bool = False

@@ -325,7 +325,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._start(302, {"Location": fault.to}, b"")
         else:
             after = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            self._json({"error": f"fault {fault.status}"}, fault.status, after)
+            if fault.message:
+                after["X-Error-Message"] = fault.message
+            self._json({"error": fault.message or f"fault {fault.status}"}, fault.status, after)
         return True
 
     # The hub
