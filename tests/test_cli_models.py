@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support import hub_server, tiny_gguf
-from tests.support.engines import jupyter_llmspell, runtime_folder
+from tests.support.engines import (
+    PATIENCE,
+    jupyter_llmspell,
+    python,
+    runtime_folder,
+    started,
+    wait_for,
+)
 
 REPOSITORY = "TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF"
+MIB = 1024**2
 FILE = "tinyllama-1.1b-chat-v1.0.Q4_K_M.gguf"
 LIBRARIES = (
     "https://ollama.com/library",
@@ -65,6 +76,38 @@ def test_from_pull_to_removal(environment: dict[str, str]) -> None:
     assert isinstance(removed, dict) and removed["bytes"] >= size
 
 
+def test_ctrl_c_cancels_the_pull_and_says_how_to_go_on(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(1).standard_normal(2 * MIB).astype(np.float32)
+    weights = tiny_gguf.write_tiny_gguf(
+        tmp_path / "tiny.gguf", change=lambda writer: writer.add_tensor("extra.weight", numbers)
+    )
+    places = {"HF_HOME": str(tmp_path / "hf"), "OLLAMA_MODELS": str(tmp_path / "ollama")}
+    line = ("model", "pull", "tinyllama:Q4_K_M@candle")
+    with (
+        hub_server.hub() as hub,
+        runtime_folder(**{**hub.environment, **places}) as environment,
+        started(environment) as running,
+    ):
+        hub.add(REPOSITORY, {FILE: Path(weights)})
+        hub.fault(f"{REPOSITORY}/{FILE}", "drip", bytes_per_second=200_000)
+        with python(environment, "-m", "llmspell_jupyter.cli", *line) as command:
+            wait_for(lambda: any(each["progress"]["done"] > MIB for each in running.jobs()))
+            told = jupyter_llmspell(environment, "engine", "status").stdout.splitlines()[-1]
+            assert re.search(r"tinyllama:Q4_K_M, downloading, \d+ %, [\d.]+ MB of [\d.]+ MB$", told)
+            command.send_signal(signal.SIGINT)
+            output, errors = command.communicate(timeout=PATIENCE)
+        assert (command.returncode, output) == (130, "")
+        assert f"The same line goes on: jupyter llmspell {' '.join(line)}" in errors
+        assert "Traceback" not in errors
+        wait_for(lambda: not running.jobs())
+        hub.mend()
+        served = hub.bytes_served
+        done = jupyter_llmspell(environment, *line)
+        assert done.returncode == 0, done.stderr
+        assert "Next, in a notebook: Agent.builder()" in done.stdout
+        assert hub.bytes_served - served < Path(weights).stat().st_size - MIB
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -74,9 +117,15 @@ def test_from_pull_to_removal(environment: dict[str, str]) -> None:
         (("remove", "smollm2"), "installed package"),
         (("available", "metal"), "candle, ollama"),
         (("info", "wizard"), "not on this machine"),
+        (("info", "tinyllama"), "type: jupyter llmspell model pull tinyllama"),
+        (("pull", "llama3@ollama"), "jupyter llmspell -p ollama model pull llama3@ollama"),
+        (("pull", "./x.gguf"), "jupyter llmspell model load ./x.gguf"),
+        (("lock", "--check"), "Write one: jupyter llmspell model lock\n"),
+        (("list", "--backend", "metal"), "candle, ollama"),
+        (("list", "ollama"), "ollama serve"),
     ],
 )
 def test_mistakes(environment: dict[str, str], arguments: tuple[str, ...], says: str) -> None:
     done = jupyter_llmspell(environment, "model", *arguments)
     assert done.returncode == 1 and says in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and not re.search(r"%[a-z]", done.stderr)

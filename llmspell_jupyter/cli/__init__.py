@@ -27,6 +27,7 @@ from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.serve import Settings, bounds, serve
 from llmspell_jupyter.errors import ConfigError, EngineUnavailable
+from llmspell_jupyter.runtime import sizes
 
 _LOG_LINES = 100
 
@@ -233,7 +234,16 @@ def _status_text(status: dict[str, Any] | None) -> str:
         for worker in status["workers"]
     ]
     lines += [
-        f"  job for {job['client']}: {job['model']}, {job['phase']}, {job['tokens']} tokens"
+        f"  job for {job['client']}: {job['model']}, {job['phase']}, {_done(job)}"
         for job in status["jobs"]
     ]
     return "\n".join(lines)
+
+
+def _done(job: dict[str, Any]) -> str:
+    """How far a job is: tokens of an answer, bytes of a pull or a check."""
+    progress = job.get("progress")
+    if progress is None:
+        return f"{job['tokens']} tokens"
+    percent = "" if progress["percent"] is None else f"{progress['percent']} %, "
+    return percent + sizes.part_of(progress["done"], progress["total"])

@@ -11,12 +11,16 @@ from typing import Any, TypeVar
 
 import click
 
+from llmspell_jupyter.cli.wording import in_terminal
 from llmspell_jupyter.config import administrator, loading
 from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine.client import EngineClient
-from llmspell_jupyter.errors import LLMSpellError
+from llmspell_jupyter.errors import Interrupted, LLMSpellError
 
 _T = TypeVar("_T")
+
+# What shells give a program that Ctrl-C ended.
+_STOPPED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,10 @@ def with_client(use: Callable[[EngineClient], _T]) -> _T:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Print an error of this package as one message, and end with exit status 1."""
+    """Print an error of this package as one message, and end with 1, or 130 after Ctrl-C."""
     try:
         yield
     except LLMSpellError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(1)
+        lines = [f"{type(error).__name__}: {in_terminal(error.message)}", in_terminal(error.hint)]
+        click.echo("\n".join(filter(None, lines)), err=True)
+        sys.exit(_STOPPED if isinstance(error, Interrupted) else 1)

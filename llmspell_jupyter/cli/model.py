@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from llmspell_jupyter.cli.common import Options, plain_errors, with_client
+from llmspell_jupyter.cli.wording import in_terminal, this_line
 from llmspell_jupyter.engine.client import EngineClient, Pull
 from llmspell_jupyter.engine.messages import model_to_wire
 from llmspell_jupyter.errors import EngineUnavailable, Interrupted
 from llmspell_jupyter.models import lock
 from llmspell_jupyter.providers import named
-from llmspell_jupyter.runtime import model_texts, sizes
+from llmspell_jupyter.runtime import fit_texts, model_texts, sizes
 from llmspell_jupyter.types import PullProgress, Ready
 
 if TYPE_CHECKING:
@@ -57,15 +58,17 @@ def _with_models(options: Options, use: Callable[[LocalModels], _T]) -> _T:
 
 
 @model.command("list")
+@click.argument("name", metavar="[BACKEND]", default="")
+@click.option("--backend", default="", help="candle, ollama or all; all without it.")
 @click.option("-v", "--verbose", is_flag=True, help="Sizes, licences and stores, too.")
 @click.pass_obj
-def model_list(options: Options, verbose: bool) -> None:
+def model_list(options: Options, name: str, backend: str, verbose: bool) -> None:
     """List the models on this machine."""
     with plain_errors():
-        found = _with_models(options, lambda models: models.installed())
+        found = _with_models(options, lambda models: models.listed(name or backend or None))
     facts = [model_to_wire(each) for each in found]
     names = "\n".join(each.id for each in found) or "No model is on this machine."
-    text = model_texts.installed(found) if verbose else names
+    text = in_terminal(model_texts.installed(found)) if verbose else names
     options.say(text, {"status": "success", "models": facts, "count": len(facts)})
 
 
@@ -79,7 +82,7 @@ def model_available(options: Options, name: str, backend: str, search: str) -> N
     with plain_errors():
         wanted = name or backend or None
         found = _with_models(options, lambda models: models.available(wanted, search))
-    options.say(model_texts.available(found), asdict(found))
+    options.say(in_terminal(model_texts.available(found)), asdict(found))
 
 
 @model.command("info")
@@ -90,6 +93,16 @@ def model_info(options: Options, name: str) -> None:
     with plain_errors():
         facts = _with_models(options, lambda models: models.info(name))
     options.say(model_texts.info(facts), facts)
+
+
+@model.command("fit")
+@click.argument("name", metavar="SPEC")
+@click.pass_obj
+def model_fit(options: Options, name: str) -> None:
+    """Say whether a model fits this machine and how fast it would be."""
+    with plain_errors():
+        judged = _with_models(options, lambda models: models.fit(name))
+    options.say(fit_texts.fit(judged), asdict(judged))
 
 
 @model.command("pull", epilog=_PULL_HELP)
@@ -120,17 +133,17 @@ def model_pull(
             names = [name] if name else []
             for each in models.locked(file, names):
                 if each.repository is not None or name:
-                    begun = models.pull(each.to_pull, bytes_per_second=rate, locked=each)
-                    _watch(models, begun)
+                    request = models.request(each.to_pull, bytes_per_second=rate, locked=each)
+                    _watch(models, models.pull(request))
             return models.check_lock(file, names)
-        begun = models.pull(
+        request = models.request(
             name,
             quantization=quantization,
             revision=revision,
             force=force,
             bytes_per_second=rate,
         )
-        return _watch(models, begun)
+        return _watch(models, models.pull(request))
 
     with plain_errors():
         done = _with_models(options, pull)
@@ -140,7 +153,8 @@ def model_pull(
     facts = model_texts.progress_facts(done)
     names = ("model_id", "percent_complete", "bytes_downloaded", "bytes_total")
     reply = {each: facts[each] for each in names} | {"download_status": facts["status"]}
-    options.say(model_texts.pulled(done), {"status": "success"} | reply)
+    text = in_terminal(model_texts.pulled(done, place="in a notebook"))
+    options.say(text, {"status": "success"} | reply)
 
 
 @model.command("verify")
@@ -174,7 +188,8 @@ def model_gc(options: Options, dry_run: bool) -> None:
     with plain_errors():
         found = _with_models(options, lambda models: models.gc(dry_run=dry_run))
     command = "jupyter llmspell model gc"
-    options.say(model_texts.garbage(found, dry_run=dry_run, command=command), found)
+    text = in_terminal(model_texts.garbage(found, dry_run=dry_run, command=command))
+    options.say(text, found)
 
 
 @model.command("lock")
@@ -227,7 +242,7 @@ def _watch(models: LocalModels, pull: Pull) -> PullProgress:
                 told = line
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
-            "Stopped; what has come is kept.", hint="The same line goes on."
+            "Stopped; what has come is kept.", hint=f"The same line goes on: {this_line()}"
         ) from None
     finally:
         if live:

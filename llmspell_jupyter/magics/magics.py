@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from llmspell_jupyter.runtime.views import PullViews
 
 
-def prepare() -> None:
-    """Begin to import, beside whatever the user does next, what the first magic will need."""
-    name = "llmspell_jupyter.magics.cells"
-    threading.Thread(
-        target=import_module, args=(name,), name="llmspell-import", daemon=True
-    ).start()
+def prepare(*further: str) -> None:
+    """Begin to import, beside whatever the user does next, what the first magic will need.
+
+    Args:
+        further: Modules to import after that.
+    """
+
+    def work() -> None:
+        for name in ("llmspell_jupyter.magics.cells", *further):
+            import_module(name)
+
+    threading.Thread(target=work, name="llmspell-import", daemon=True).start()
 
 
 @magics_class

@@ -21,7 +21,7 @@ from llmspell_jupyter.magics.errors import shown_plainly
 if TYPE_CHECKING:
     from llmspell_jupyter.engine.client import Pull
     from llmspell_jupyter.magics.cells import Cells
-    from llmspell_jupyter.types import PullProgress
+    from llmspell_jupyter.types import PullProgress, PullRequest
 
 _FIRST = "To see what there is, type: %model_available"
 
@@ -97,28 +97,30 @@ class ModelMagics(Magics):
                 )
             limit = sizes.rate(arguments.limit) if arguments.limit else 0
             if arguments.locked:
-                self._pull_locked(cells, arguments.model, limit)
+                self._pull_locked(cells, arguments, limit)
                 return
-            pull = cells.models.pull(
+            request = cells.models.request(
                 arguments.model,
                 quantization=arguments.quantization,
                 revision=arguments.revision,
                 force=arguments.force,
                 bytes_per_second=limit,
             )
-            if arguments.background:
-                self._leave(pull)
-            else:
-                self._follow(cells, pull, f"%model_pull {line.strip()}")
+            again = f"%model_pull {line.strip()}"
+            self._fetch(cells, request, again, background=arguments.background)
 
+    @magic_arguments()
+    @argument("backend", nargs="?", help="candle or ollama; without it, both")
     @line_magic
     def model_list(self, line: str) -> None:
         """Show the models on this machine."""
+        arguments = parse_argstring(self.model_list, line)
         cells = self._cells()
         with shown_plainly():
             from llmspell_jupyter.runtime import model_texts
 
-            print(model_texts.installed(cells.models.installed(), cells.models.loaded()))
+            found = cells.models.listed(arguments.backend)
+            print(model_texts.installed(found, cells.models.loaded()))
 
     @magic_arguments()
     @argument("model", nargs="?", help="a model or a path")
@@ -130,6 +132,20 @@ class ModelMagics(Magics):
             from llmspell_jupyter.runtime import model_texts
 
             print(model_texts.info(cells.models.info(name)))
+
+    @magic_arguments()
+    @argument("model", nargs="?", help="a model of this machine, the catalog or the hub; a path")
+    @line_magic
+    def model_fit(self, line: str) -> None:
+        """Show whether a model fits this machine and how fast it would be, before it is fetched.
+
+        The first time this measures the machine for some seconds.
+        """
+        cells, name = self._named(self.model_fit, line, "model_fit")
+        with shown_plainly():
+            from llmspell_jupyter.runtime import fit_texts
+
+            print(fit_texts.fit(cells.models.fit(name)))
 
     @magic_arguments()
     @argument("model", nargs="?", help="a model or a path")
@@ -221,26 +237,33 @@ class ModelMagics(Magics):
                 )
         return self._cells(), model
 
-    def _pull_locked(self, cells: Cells, model: str | None, limit: int) -> None:
+    def _pull_locked(self, cells: Cells, arguments: Any, limit: int) -> None:
         from llmspell_jupyter.models import lock
         from llmspell_jupyter.runtime import model_texts
 
         file = Path.cwd() / lock.NAME
-        names = [model] if model else []
+        names = [arguments.model] if arguments.model else []
+        again = " ".join(["%model_pull", *names, "--locked"])
         for each in cells.models.locked(file, names):
-            if each.repository is not None or model:
-                pull = cells.models.pull(each.to_pull, bytes_per_second=limit, locked=each)
-                self._follow(cells, pull, f"%model_pull {model or ''} --locked")
-        print(model_texts.agrees(cells.models.check_lock(file, names), lock.NAME))
+            if each.repository is not None or names:
+                request = cells.models.request(each.to_pull, bytes_per_second=limit, locked=each)
+                self._fetch(cells, request, again, background=arguments.background)
+        if not arguments.background:
+            print(model_texts.agrees(cells.models.check_lock(file, names), lock.NAME))
 
-    def _follow(self, cells: Cells, pull: Pull, again: str) -> None:
+    def _fetch(self, cells: Cells, request: PullRequest, again: str, *, background: bool) -> None:
         from llmspell_jupyter.runtime import model_texts
 
         def line(done: PullProgress) -> str:
             return model_texts.pulled(done, plain=cells.is_plain())
 
+        if background:
+            job = cells.models.pull_in_background(request)
+            watched = again.replace(" --background", "")
+            print(model_texts.left(request.model, job, watched))
+            return
         cells.pulls.ends_with(line)
-        self._wait(cells, pull, again)
+        self._wait(cells, cells.models.pull(request), again)
 
     def _wait(self, cells: Cells, pull: Pull, again: str) -> None:
         try:
@@ -249,11 +272,3 @@ class ModelMagics(Magics):
             raise Interrupted(
                 "Stopped; what has come is kept.", hint=f"The same line goes on: {again}"
             ) from None
-
-    def _leave(self, pull: Pull) -> None:
-        """Let a pull go on by itself once it has begun."""
-        for step in pull:
-            if step.phase != "starting":
-                print(f"{step.model} · {step.phase} in the background: %llmspell_status shows it.")
-                break
-        pull.detach()

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmspell_jupyter.config import profiles
 from llmspell_jupyter.runtime.runtime import Runtime, Switch
-from llmspell_jupyter.runtime.sizes import size, table
+from llmspell_jupyter.runtime.sizes import part_of, size, table
 from llmspell_jupyter.types import Ready
 
 _SHOWN_CHANGES = 12
@@ -83,16 +83,13 @@ def status(runtime: Runtime) -> str:
                 ]
             )
         )
-    if engine["jobs"]:
-        lines += [
-            "",
-            table(
-                [
-                    ("JOB", "FOR", "PHASE", "PLACE", "TOKENS", "TOKENS/S", "SECONDS"),
-                    *map(_job, engine["jobs"]),
-                ]
-            ),
-        ]
+    pulls = [each for each in engine["jobs"] if "progress" in each]
+    if answers := [each for each in engine["jobs"] if "progress" not in each]:
+        heads = ("JOB", "FOR", "PHASE", "PLACE", "TOKENS", "TOKENS/S", "SECONDS")
+        lines += ["", table([heads, *map(_job, answers)])]
+    if pulls:
+        pull_heads = ("FILES OF", "FOR", "PHASE", "DONE", "BYTES", "SPEED", "SECONDS", "JOB")
+        lines += ["", table([pull_heads, *map(_pull, pulls)])]
     return "\n".join(lines)
 
 
@@ -141,3 +138,16 @@ def _job(job: dict[str, Any]) -> tuple[str, ...]:
     names = ("model", "client", "phase", "ahead", "tokens", "tokens_per_second", "seconds")
     shown = job | {"ahead": job["ahead"] or None}
     return tuple("-" if shown[name] is None else str(shown[name]) for name in names)
+
+
+def _pull(job: dict[str, Any]) -> tuple[str, ...]:
+    """A pull or a check, with its id: it can be watched and cancelled by that."""
+    progress = job["progress"]
+    percent, speed = progress["percent"], progress["bytes_per_second"]
+    return (
+        *(str(job[name]) for name in ("model", "client", "phase")),
+        "-" if percent is None else f"{percent} %",
+        part_of(progress["done"], progress["total"]),
+        "-" if speed is None else f"{size(round(speed))}/s",
+        *(str(job[name]) for name in ("seconds", "id")),
+    )

@@ -107,6 +107,7 @@ class Course:
 
     def _facts(self, done: int) -> dict[str, Any]:
         return {
+            "backend": "ollama",
             "repository": None,
             "revision": None,
             "path": None,

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmspell_jupyter import providers
-from llmspell_jupyter.errors import Interrupted, ProviderError, RequestError
+from llmspell_jupyter.engine.messages import model_from_wire
+from llmspell_jupyter.errors import Interrupted, ProviderError, RequestError, Unreachable
 from llmspell_jupyter.models import lock as locks
 from llmspell_jupyter.models import spec
 from llmspell_jupyter.providers import Provider, named
@@ -66,6 +67,38 @@ class LocalModels:
         """Models on this machine, in the folders of the profile first."""
         return self._runtime.engine.models(self.lookup)
 
+    def listed(self, backend: str | None = None) -> list[ModelInfo]:
+        """Models on this machine, those of Ollama's server first and bundled ones last.
+
+        Args:
+            backend: ``candle`` or ``ollama``; None or ``all`` is both, an Ollama server that is
+                not in the profile or does not answer left out.
+
+        Raises:
+            Unreachable: Only Ollama's are asked for, and its server does not answer.
+        """
+        wanted = self._backend(backend)
+        found: list[ModelInfo] = []
+        if wanted == "ollama" or (wanted is None and self.has_ollama):
+            server = self.ollama()
+            if wanted and not server["running"]:
+                raise Unreachable(
+                    f"Ollama's server does not answer: {server['error']}",
+                    hint="Start it in a terminal with: ollama serve",
+                    data={"url": server["url"]},
+                )
+            found += [model_from_wire(each) for each in server["models"]]
+        if wanted != "ollama":
+            # What the user pulled comes before what came with a package.
+            found += sorted(self.installed(), key=lambda each: each.store == "bundled")
+        return found
+
+    @property
+    def has_ollama(self) -> bool:
+        """Whether the profile has an Ollama server."""
+        known = self._runtime.providers.values()
+        return any(each.settings.provider_type == "ollama" for each in known)
+
     def loaded(self) -> set[str]:
         """Ids of the models that are in memory; no engine is started to know."""
         workers = (self._runtime.engine.status() or {}).get("workers", [])
@@ -78,12 +111,7 @@ class LocalModels:
             backend: ``candle`` or ``ollama``; None is both.
             search: Words to look for; empty gives what is known without a search of the hub.
         """
-        wanted = None if backend is None else spec.canonical(backend)
-        if wanted is not None and wanted not in spec.BACKENDS.values():
-            raise RequestError(
-                f"Backend {backend!r} is not known.",
-                hint=f"Available backends: {', '.join(sorted(set(spec.BACKENDS.values())))}.",
-            )
+        wanted = self._backend(backend)
         return self._runtime.engine.available(wanted, search, self.sources, self.lookup)
 
     def info(self, name: str) -> dict[str, Any]:
@@ -102,7 +130,7 @@ class LocalModels:
 
     # Fetching and keeping
 
-    def pull(
+    def request(
         self,
         name: str,
         *,
@@ -111,8 +139,8 @@ class LocalModels:
         force: bool = False,
         bytes_per_second: int = 0,
         locked: locks.Locked | None = None,
-    ) -> Pull:
-        """Begin to fetch a model as a job of the engine; a second pull joins the first.
+    ) -> PullRequest:
+        """What to ask of the engine to fetch a model.
 
         A name without backend is one of ``candle``, which runs models in this package's engine,
         unless the profile's default provider is an Ollama server: then it is one of Ollama's.
@@ -145,7 +173,16 @@ class LocalModels:
                 revision=locked.revision,
                 locked=locked.hashes,
             )
-        return self._runtime.engine.pull(request)
+        return request
+
+    def pull(self, request: PullRequest | str) -> Pull:
+        """Begin to fetch a model as a job of the engine; a second pull joins the first."""
+        wanted = self.request(request) if isinstance(request, str) else request
+        return self._runtime.engine.pull(wanted)
+
+    def pull_in_background(self, request: PullRequest) -> str:
+        """The same for nobody who watches: the id of the job."""
+        return self._runtime.engine.pull_in_background(request)
 
     def follow(self, job: str) -> Pull:
         """Watch a pull or a check that runs already, whoever began it."""
@@ -206,6 +243,20 @@ class LocalModels:
     def locked(self, file: Path, names: Sequence[str] = ()) -> list[locks.Locked]:
         """What a lock file says of these models, or of all that can be fetched."""
         return locks.read(file).chosen(names)
+
+    def _backend(self, name: str | None) -> str | None:
+        """A backend by its own name; None is both.
+
+        Raises:
+            RequestError: There is none of this name.
+        """
+        wanted = None if name in (None, "all") else spec.canonical(name)
+        if wanted is not None and wanted not in spec.BACKENDS.values():
+            raise RequestError(
+                f"Backend {name!r} is not known.",
+                hint=f"Available backends: {', '.join(sorted(set(spec.BACKENDS.values())))}.",
+            )
+        return wanted
 
     def _used(self) -> list[str]:
         """Models that this notebook asked, the first one first."""

@@ -94,12 +94,13 @@ def info(facts: Mapping[str, Any]) -> str:
     )
 
 
-def pulled(done: PullProgress, *, plain: bool = False) -> str:
+def pulled(done: PullProgress, *, plain: bool = False, place: str = "") -> str:
     """A pull that is over in one line, with what to type next.
 
     Args:
         done: Its last progress.
         plain: Leave out what is another in each run.
+        place: Where scripts are written, such as ``in a notebook``; empty is here.
     """
     facts = done.metadata
     here = facts.get("bytes") or done.total or done.done
@@ -108,10 +109,26 @@ def pulled(done: PullProgress, *, plain: bool = False) -> str:
     took = f" in {seconds:.1f} s" if seconds is not None else ""
     how = f"{size(came)} fetched{took}" if came else "was here already"
     what = f"{size(here)}" if plain else f"{size(here)}, {how}"
-    if done.model.endswith("@ollama"):
-        return f"{_shown(done.model)} is ready: {what}. Ollama's server has it."
+    if facts.get("backend") == "ollama":
+        name = f"{_shown(done.model).removesuffix('@ollama')}@ollama"
+        return f"{name} is ready: {what}. Ollama's server has it. Next: %model_info {name}"
     following = f'Agent.builder():model("{_shown(done.model)}")'
-    return f"{_shown(done.model)} is ready: {what}. Next: {following}"
+    where = f", {place}" if place else ""
+    return f"{_shown(done.model)} is ready: {what}. Next{where}: {following}"
+
+
+def left(model: str, job: str, again: str) -> str:
+    """A pull that nobody waits for.
+
+    Args:
+        model: What it was called.
+        job: Its job in the engine.
+        again: Line that waits for it.
+    """
+    return (
+        f"{_shown(model)} is fetched in the background, job {job}.\n"
+        f"How far it is: %llmspell_status. To watch it, or to stop it with Ctrl-C: {again}"
+    )
 
 
 def verified(done: PullProgress) -> str:
@@ -132,13 +149,25 @@ def garbage(found: Sequence[Mapping[str, Any]], *, dry_run: bool, command: str) 
     """What no model needs."""
     if not found:
         return "Nothing lies about that no model needs."
-    rows = [("SIZE", "WHY", "PATH")]
+    parts = []
+    if ours := [each for each in found if not each.get("kept")]:
+        total = size(sum(each["bytes"] for each in ours))
+        end = f"{total} could be freed: {command}" if dry_run else f"{total} are free."
+        parts += [_garbage(ours), end]
+    if kept := [each for each in found if each.get("kept")]:
+        total = size(sum(each["bytes"] for each in kept))
+        parts += [f"Not removed, {total}:", _garbage(kept)]
+    return "\n".join(parts)
+
+
+def _garbage(found: Sequence[Mapping[str, Any]]) -> str:
+    rows = [("SIZE", "PATH", "WHY")]
     rows += [
-        (size(each["bytes"]), _shown(each["why"], 80), _shown(each["path"], 300)) for each in found
+        # What to type is a part of why.
+        (size(each["bytes"]), _shown(each["path"], 300), _shown(each["why"], 600))
+        for each in found
     ]
-    total = size(sum(each["bytes"] for each in found))
-    end = f"{total} could be freed: {command}" if dry_run else f"{total} are free."
-    return f"{table(rows)}\n{end}"
+    return table(rows)
 
 
 def locked(made: Lock, file: str) -> str:

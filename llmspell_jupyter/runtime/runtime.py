@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from llmspell_jupyter.agents.registry import Agents
 from llmspell_jupyter.config import administrator, environment, loading, profiles
 from llmspell_jupyter.config.loaded import Difference, Loaded, diff
 from llmspell_jupyter.engine.client import EngineClient, Part
-from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.errors import LLMSpellError, RequestError
 from llmspell_jupyter.providers import Provider, configured, not_configured
 from llmspell_jupyter.runtime import exports, globals
 from llmspell_jupyter.runtime.calls import Calls
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from llmspell_jupyter.engine.client import Pull
 
 _log = logging.getLogger(__name__)
+
+# An engine ends a job at once, unless it hangs; nobody waits longer for it.
+_END_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +327,26 @@ class Runtime:
         finally:
             if not over:
                 pull.cancel()
+                # Whoever pulls the same next shall not join what is about to end.
+                _wait_for_end(pull)
             show(PullPart(number, None, pull.cancel))
 
     def _calling_lua(self) -> LuaSession | None:
         """The Lua session when it is a script that calls, None when Python code does."""
         return self._lua if threading.current_thread() is self._lua_thread else None
+
+
+def _wait_for_end(pull: Pull) -> None:
+    """Wait for a job that was cancelled, not long."""
+    timer = threading.Timer(_END_SECONDS, pull.detach)
+    timer.daemon = True
+    timer.start()
+    try:
+        with suppress(LLMSpellError):
+            for _ in pull:
+                pass
+    finally:
+        timer.cancel()
 
 
 def _log_notes(event: AnswerPart) -> None:

@@ -21,6 +21,11 @@ def size(count: int) -> str:
     return f"{value:.1f} TB"
 
 
+def part_of(done: int, total: int | None) -> str:
+    """How many bytes of how many: ``12.3 MB of 98.4 MB``."""
+    return size(done) if total is None else f"{size(done)} of {size(total)}"
+
+
 def rate(text: str) -> int:
     """Bytes per second of ``20MB/s``, ``500kB/s`` or ``1.5MiB/s``.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from llmspell_jupyter.errors import BadModelFile, PullError
 from llmspell_jupyter.models import gguf_reader, inspect, safetensors, spec
 from llmspell_jupyter.models.pull import partial
+from llmspell_jupyter.models.store import hub_cache
 
 if TYPE_CHECKING:
     from llmspell_jupyter.models.hub import Plan, RemoteFile
@@ -167,9 +168,16 @@ class Place:
             fresh.replace(path)
 
     def _show_ref(self) -> None:
-        if self.plan.ref is None or spec.is_commit(self.plan.ref):
-            return
-        path = spec.file_in(self.root / "refs", self.plan.ref)
+        """Name the revision, and let the model's name stand for it: what is pulled is used."""
+        if self.plan.ref is not None and not spec.is_commit(self.plan.ref):
+            self._write_ref(self.plan.ref)
+        if self.plan.ref == hub_cache.MAIN:
+            (self.root / "refs" / hub_cache.CHOSEN).unlink(missing_ok=True)
+        elif hub_cache.snapshots(self.root)[0].commit != self.snapshot.name:
+            self._write_ref(hub_cache.CHOSEN)
+
+    def _write_ref(self, name: str) -> None:
+        path = spec.file_in(self.root / "refs", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
             if path.read_text("utf-8") == self.snapshot.name:

@@ -22,7 +22,12 @@ from llmspell_jupyter.models.store.choosing import Wanted
 from llmspell_jupyter.models.store.places import Place
 from llmspell_jupyter.types import Lookup, ModelSpec, StoreKind
 
-_MAIN = "main"
+MAIN = "main"
+
+#: Name in ``refs/`` of the revision that was pulled by its own name; a pull of ``main`` takes it
+#: away. Other programs see one more tag.
+CHOSEN = "llmspell"
+
 _LONGEST_REF = 100
 _DEEPEST = 4
 
@@ -71,8 +76,8 @@ def caches(lookup: Lookup) -> tuple[Path, ...]:
 def places(cache: Path, store: StoreKind, lookup: Lookup, wanted: Wanted | None) -> Iterator[Place]:
     """Where models lie in a store.
 
-    Those of a repository's branch ``main`` come first, then those of the newest revision: of
-    places with the same id the first is what the id stands for.
+    Those of the revision that was chosen come first, else of the branch ``main``, then those of
+    the newest one: of places with the same id the first is what the id stands for.
 
     Args:
         cache: The store.
@@ -108,7 +113,7 @@ def repositories(cache: Path) -> list[tuple[Path, str]]:
 
 
 def snapshots(folder: Path, revision: str = "") -> list[Snapshot]:
-    """The revisions of a repository that are here: that of ``main`` first, then the newest.
+    """The revisions of a repository that are here: the chosen one, that of ``main``, the newest.
 
     Args:
         folder: Folder of the repository.
@@ -127,8 +132,9 @@ def snapshots(folder: Path, revision: str = "") -> list[Snapshot]:
     names = [name for _, name in sorted(found, reverse=True)]
     if revision:
         names = [name for name in names if name in (revision, _commit(folder, revision))]
-    elif len(names) > 1 and (first := _commit(folder, _MAIN)) in names:
-        names = [first, *(name for name in names if name != first)]
+    elif len(names) > 1:
+        first = [each for each in (_commit(folder, ref) for ref in (CHOSEN, MAIN)) if each in names]
+        names = [*dict.fromkeys([*first, *names])]
     return [Snapshot(folder, name) for name in names]
 
 
@@ -139,6 +145,12 @@ def snapshot_of(path: Path) -> Snapshot | None:
         if each.parent.name == "snapshots" and spec.repository_of(folder.name):
             return Snapshot(folder, each.name)
     return None
+
+
+def is_chosen(snapshot: Snapshot) -> bool:
+    """Whether a pull that names no revision would not fetch this one, as far as is known."""
+    main = _commit(snapshot.folder, MAIN)
+    return main != snapshot.commit and (bool(main) or len(snapshots(snapshot.folder)) > 1)
 
 
 def read_ref(path: Path) -> str:

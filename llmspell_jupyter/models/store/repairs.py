@@ -10,7 +10,7 @@ def line(model: ModelInfo) -> str:
     """What to type; empty for files that the user alone knows where to get."""
     if model.store in ("hub", "shared"):
         here = hub_cache.snapshot_of(model.path)
-        usual = here is None or here == next(iter(hub_cache.snapshots(here.folder)), here)
+        usual = here is None or not hub_cache.is_chosen(here)
         revision = "" if usual else f" --revision {model.revision}"
         return f"%model_pull {model.id}{revision} --force"
     if model.store == "ollama":

@@ -15,6 +15,7 @@ from llmspell_jupyter.errors import (
     ModelNotFound,
     PullError,
     RequestError,
+    Unreachable,
 )
 from llmspell_jupyter.models import spec
 from llmspell_jupyter.providers import named
@@ -59,20 +60,15 @@ class LocalLLM(ScriptGlobal):
 
         Takes ``"candle"``, ``"ollama"``, ``"all"`` or nothing.
         """
-        wanted = spec.canonical(backend) if isinstance(backend, str) else backend or "all"
-        if wanted not in ("all", *spec.BACKENDS.values()):
+        if not isinstance(backend, str | None):
             raise RequestError(
-                f"Backend {wanted!r} is not known.",
+                "LocalLLM.list takes the name of a backend.",
                 hint=f'Write one of {", ".join(sorted(spec.BACKENDS))} or "all".',
             )
-        found: list[dict[str, Any]] = []
-        if wanted in ("all", "ollama") and self._has_ollama():
-            found += [_listed(each) for each in self._models.ollama()["models"]]
-        if wanted in ("all", "candle"):
-            # What the user pulled comes before what came with a package.
-            here = sorted(self._models.installed(), key=lambda each: each.bundled)
-            found += [_listed(model_to_wire(each)) for each in here]
-        return found
+        try:
+            return [_listed(model_to_wire(each)) for each in self._models.listed(backend)]
+        except Unreachable:
+            return []  # Scripts take a server that does not run for one without models.
 
     @script
     def info(self, model: Any) -> dict[str, Any]:
@@ -86,7 +82,7 @@ class LocalLLM(ScriptGlobal):
         try:
             facts = self._models.info(model)
         except ModelNotFound as error:
-            if not self._has_ollama() or "@" in model:
+            if not self._models.has_ollama or "@" in model:
                 raise _nowhere(model, error) from None
             try:
                 facts = self._models.info(f"{model}@ollama")
@@ -116,8 +112,7 @@ class LocalLLM(ScriptGlobal):
         """
         if not isinstance(backend, str | None) or not isinstance(search, str | None):
             raise RequestError("LocalLLM.available takes the name of a backend and words.")
-        wanted = None if backend in (None, "all") else backend
-        found = self._models.available(wanted, search or "").models
+        found = self._models.available(backend, search or "").models
         return [asdict(each) for each in found]
 
     @script
@@ -218,7 +213,7 @@ class LocalLLM(ScriptGlobal):
         return {"ready": True, "models": len(models), "version": status.get("version")}
 
     def _ollama_status(self) -> dict[str, Any]:
-        if not self._has_ollama():
+        if not self._models.has_ollama:
             return {"running": False, "models": 0, "error": "Not configured"}
         try:
             server = self._models.ollama()
@@ -226,11 +221,6 @@ class LocalLLM(ScriptGlobal):
             return {"running": False, "models": 0, "error": error.message}
         facts = {"running": server["running"], "models": len(server["models"])}
         return facts | {name: server[name] for name in ("version", "error") if server[name]}
-
-    def _has_ollama(self) -> bool:
-        """Whether the profile has an Ollama server."""
-        known = self._runtime.providers.values()
-        return any(each.settings.provider_type == "ollama" for each in known)
 
     def _follow(
         self, pull: Pull, on_progress: Any, failed: str
