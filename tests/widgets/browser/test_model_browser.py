@@ -12,7 +12,7 @@ from tests.support.browser import Lab, LabNotebook
 from tests.support.hub_server import Hub
 from tests.widgets.browser.conftest import MODELS
 
-FILTER = "Filter: name, licence, state"
+FILTER = "Filter by words"
 BUSY = "import time\nbegan = time.monotonic()\nwhile time.monotonic() - began < 60: pass"
 
 
