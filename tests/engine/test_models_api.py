@@ -279,7 +279,9 @@ def test_in_the_background(room: Room) -> None:
 
 
 def test_anybody_may_cancel_and_the_next_pull_goes_on(room: Room) -> None:
-    first, second = room.pull(bytes_per_second=SLOW), room.pull()
+    first = room.pull(bytes_per_second=SLOW)
+    until(iter(first), 1)
+    second = room.pull()
     until(iter(first), 8 * MIB)
     until(iter(second), MIB)
     assert EngineClient().cancel_job(first.job)
