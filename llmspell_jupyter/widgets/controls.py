@@ -96,19 +96,21 @@ class Controls:
 
     def page_to(self, page: int, pages: int) -> None:
         """Turn to a page."""
-        self.count(pages)
+        self.limit(pages)
         self._turning = True
         self._page.value = page
         self._turning = False
 
-    def count(self, pages: int, models: int | None = None) -> None:
-        """Say how many there are."""
+    def limit(self, pages: int) -> None:
+        """Let the user turn to so many pages."""
         self._turning = True
         self._page.max = pages
         self._turning = False
-        if models is not None:
-            unit = "model" if models == 1 else "models"
-            self._count.value = f"of {pages} · {models} {unit}"
+
+    def count(self, pages: int, models: int) -> None:
+        """Say how many there are."""
+        unit = "model" if models == 1 else "models"
+        self._count.value = f"of {pages} · {models} {unit}"
 
     def say(self, lines: Sequence[str]) -> None:
         """Show a message; none clears what was there."""

@@ -267,7 +267,7 @@ class ModelBrowser:
             if self._closed:
                 return
             self._drawn = time.monotonic()
-            self._controls.count(self._pages(), len(self._order))
+            self._controls.limit(self._pages())
             first = (self._controls.page - 1) * ROWS
             keys = self._order[first : first + ROWS]
             for number, row in enumerate(self._rows):
@@ -276,4 +276,6 @@ class ModelBrowser:
                     row.clear()
                 else:
                     row.show(entry.key, looks.look(self._state, entry))
+            # Last: whoever reads the count has the rows before them.
+            self._controls.count(self._pages(), len(self._order))
             self._wake.notify_all()
