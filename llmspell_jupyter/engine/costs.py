@@ -37,19 +37,19 @@ class BaseCost:
     Attributes:
         layer: For each layer of a model.
         choice: For each token of its vocabulary, one of which is chosen.
-        cell: For each number that is kept of the text so far.
+        attention: For each number of the text so far that a token is multiplied with.
     """
 
     layer: float
     choice: float
-    cell: float
+    attention: float
 
     def seconds(self, work: Work, context: int) -> float:
         """For a token of this model with so many behind it."""
         return (
             self.layer * work.layers
             + self.choice * work.vocabulary
-            + self.cell * work.cell * context
+            + self.attention * work.attention * context
         )
 
 
@@ -107,7 +107,7 @@ def estimate(
 def to_wire(base: BaseCost | None, kinds: Mapping[str, KindCost]) -> dict[str, Any]:
     """As JSON values; ``from_wire`` is its inverse."""
     return {
-        "base": None if base is None else [base.layer, base.choice, base.cell],
+        "base": None if base is None else [base.layer, base.choice, base.attention],
         "kinds": {
             name: [cost.low, cost.middle, cost.high, cost.prompt] for name, cost in kinds.items()
         },

@@ -61,8 +61,8 @@ _SMALL = Shape(
     context=_CONTEXT,
 )
 
-# Numbers that it keeps for each token of context.
-_CELLS = 32 * 2 * 64
+# Numbers that a token is multiplied with for each token before it.
+_ATTENTION = _SMALL.layers * 2 * _SMALL.width
 
 # Both parts of the rest are small, and are not measured apart: a layer took what it takes to
 # choose among so many tokens (llama.cpp, one core of an AMD EPYC).
@@ -187,10 +187,10 @@ class Probe:
         short = _middle(await self._answers(worker, "b", 3))
         # Read once: the same text is there already for the answers that follow.
         long = _middle(await self._answers(worker, "c" * _LONG_PROMPT, 3))
-        cell = max(0.0, long - short) / (_CELLS * _LONG_PROMPT)
-        rest = short - cell * _CELLS * _TOKENS - cost.middle * _weights(_SMALL, name)
+        attention = max(0.0, long - short) / (_ATTENTION * _LONG_PROMPT)
+        rest = short - attention * _ATTENTION * _TOKENS - cost.middle * _weights(_SMALL, name)
         choice = max(0.0, rest) / (_SMALL.vocabulary + _LAYER * _SMALL.layers)
-        return BaseCost(layer=_LAYER * choice, choice=choice, cell=cell)
+        return BaseCost(layer=_LAYER * choice, choice=choice, attention=attention)
 
     async def _answers(
         self, worker: WorkerProcess, prompt: str, most: int, tokens: int = _TOKENS

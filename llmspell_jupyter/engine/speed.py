@@ -167,8 +167,8 @@ class Speeds:
             else:
                 base = place.base
                 # Both for the same length of text, as far as it is known what that costs.
-                cell = base.cell * judged.work.cell if base and judged.work else 0.0
-                moved = max(0.2 * seconds, seconds + cell * (known.context - context))
+                behind = base.attention * judged.work.attention if base and judged.work else 0.0
+                moved = max(0.2 * seconds, seconds + behind * (known.context - context))
                 off = abs(moved - known.seconds) / known.seconds
                 known.spread = max(LEAST_SPREAD, known.spread + _NEWEST * (off - known.spread))
                 known.seconds += _NEWEST * (moved - known.seconds)
@@ -293,23 +293,23 @@ def _of_machine(place: Place, work: Work, context: int) -> Speed | None:
 
 
 def _of_answers(known: Measured, base: BaseCost | None, work: Work | None, context: int) -> Speed:
-    cell = base.cell * work.cell if base is not None and work is not None else None
+    behind = base.attention * work.attention if base is not None and work is not None else None
     usual = known.seconds
-    if cell is not None:
-        usual = _moved(known, cell, min(USUAL_CONTEXT, context))
+    if behind is not None:
+        usual = _moved(known, behind, min(USUAL_CONTEXT, context))
     spread = max(LEAST_SPREAD, known.spread)
     return Speed(
         low=_per_second(usual * (1 + spread)),
         expected=_per_second(usual),
         high=_per_second(usual / (1 + spread)),
-        full=None if cell is None else _per_second(_moved(known, cell, context)),
+        full=None if behind is None else _per_second(_moved(known, behind, context)),
         measured=True,
     )
 
 
-def _moved(known: Measured, cell: float, context: float) -> float:
+def _moved(known: Measured, behind: float, context: float) -> float:
     """Seconds for a token with another length of text behind it."""
-    return max(0.2 * known.seconds, known.seconds + cell * (context - known.context))
+    return max(0.2 * known.seconds, known.seconds + behind * (context - known.context))
 
 
 def _per_second(seconds: float) -> float:

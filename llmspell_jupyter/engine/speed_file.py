@@ -19,7 +19,7 @@ from llmspell_jupyter.engine.cores import usable_cores
 from llmspell_jupyter.engine.costs import BaseCost, KindCost
 from llmspell_jupyter.types import LoadOptions
 
-_VERSION = 1
+_VERSION = 2
 
 #: Least that answers of one model are taken to vary.
 LEAST_SPREAD = 0.08

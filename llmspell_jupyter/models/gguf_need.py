@@ -52,6 +52,8 @@ class Shape:
         header: Bytes of its file that are no weights.
         cell: Numbers that the context holds for each token.
         layer_cell: As many of them as the largest layer holds.
+        attention: Numbers that a token is multiplied with for each token before it: those of the
+            context, once for every head that uses them.
         state: Numbers of 32 bits that it holds for each text, however long.
         width: Numbers of one token between and inside the attention layers.
         inner: Numbers of one token inside the widest other layer, the longest row being a third.
@@ -67,6 +69,7 @@ class Shape:
     header: int
     cell: int
     layer_cell: int
+    attention: int
     state: int
     width: int
     inner: int
@@ -145,12 +148,14 @@ def read_shape(walk: Walk) -> Shape:
     values = max(
         read.number("attention.value_length", head), read.number("attention.value_length_swa")
     )
+    present = read.layers_with_cache()
     cells = [
         key_heads * (keys + values) if there else 0
         for key_heads, there in zip(
-            read.layered("attention.head_count_kv") or heads, read.layers_with_cache(), strict=True
+            read.layered("attention.head_count_kv") or heads, present, strict=True
         )
     ]
+    multiplied = (each for each, there in zip(heads, present, strict=True) if there)
     forward = max(read.layered("feed_forward_length"), default=0)
     experts = read.number("expert_used_count", 1) or 1
     expert = read.number("expert_feed_forward_length") or forward
@@ -159,6 +164,7 @@ def read_shape(walk: Walk) -> Shape:
         header=walk.end,
         cell=sum(cells),
         layer_cell=max(cells),
+        attention=sum(multiplied) * (keys + values),
         state=read.state(width) * read.layers,
         width=max(width, max(heads) * max(keys, values)),
         inner=max(
@@ -203,6 +209,7 @@ def plain_shape(
         header=0,
         cell=layers * cell,
         layer_cell=cell,
+        attention=layers * 2 * heads * head,
         state=0,
         width=max(width, heads * head),
         inner=3 * inner + width,

@@ -43,14 +43,14 @@ class Work:
             head is used for its last token alone.
         layers: Layers.
         vocabulary: Tokens to choose from.
-        cell: Numbers that are kept for each token of context, and read for each that follows.
+        attention: Numbers that it is multiplied with for each token of context.
     """
 
     kinds: Mapping[str, int]
     inner: Mapping[str, int]
     layers: int
     vocabulary: int
-    cell: int
+    attention: int
 
     @property
     def main(self) -> str:
@@ -94,7 +94,7 @@ def of_header(walk: Walk, shape: Shape, size_bytes: int) -> Work | None:
         MappingProxyType({name: int(size * scale) for name, size in inner.items()}),
         _layers(walk, architecture),
         shape.vocabulary,
-        shape.cell,
+        shape.attention,
     )
 
 
@@ -132,7 +132,7 @@ def of_mix(
     kinds = dict(inner)
     kinds[head] = kinds.get(head, 0) + int(table * _per_weight(head))
     return Work(
-        MappingProxyType(kinds), MappingProxyType(inner), layers, shape.vocabulary, shape.cell
+        MappingProxyType(kinds), MappingProxyType(inner), layers, shape.vocabulary, shape.attention
     )
 
 

@@ -24,7 +24,7 @@ from llmspell_jupyter.models.gguf_work import Work
 from llmspell_jupyter.types import LoadOptions, ModelInfo
 
 OPTIONS = LoadOptions(context_size=1024)
-BASE = BaseCost(layer=1e-6, choice=1e-9, cell=1e-9)
+BASE = BaseCost(layer=1e-6, choice=1e-9, attention=1e-9)
 COST = KindCost(low=0.9e-10, middle=1e-10, high=1.2e-10, prompt=2e-11)
 
 
@@ -204,7 +204,7 @@ def test_a_real_worker_measures(kind: str) -> None:
     (cost,) = costs.values()
     assert 0 < cost.low <= cost.middle <= cost.high < 1e-6
     assert 0 < cost.prompt < 1e-6
-    assert min(base.layer, base.choice, base.cell) >= 0
+    assert min(base.layer, base.choice, base.attention) >= 0
 
 
 def test_only_what_is_asked_for_is_measured() -> None:

@@ -168,3 +168,22 @@ def test_a_model_reads_its_head_once_and_its_experts_in_part() -> None:
     assert work.kinds == {"F16": inner, "Q4_0": 1000 * 36}
     strange = Walk(scalars, {}, {"x": Tensor((64, 64), 9999, 0)}, 100, 1000)
     assert gguf_work.of_header(strange, gguf_need.read_shape(strange), 1000) is None
+
+
+def test_every_head_multiplies_with_the_text_so_far() -> None:
+    from llmspell_jupyter.models.gguf_reader import Walk
+
+    scalars = {
+        "general.architecture": "llama",
+        "llama.block_count": 3,
+        "llama.embedding_length": 256,
+        "llama.attention.head_count": 4,
+        "llama.attention.head_count_kv": 1,
+    }
+    shape = gguf_need.read_shape(Walk(scalars, {}, {}, 100, 1000))
+    assert shape.cell == 3 * 2 * 64
+    assert shape.attention == 3 * 4 * 2 * 64
+    plain = gguf_need.plain_shape(
+        layers=3, width=256, inner=256, heads=4, key_heads=1, head=64, vocabulary=9, trained=0
+    )
+    assert (plain.cell, plain.attention) == (shape.cell, shape.attention)
