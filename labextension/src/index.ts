@@ -1,7 +1,8 @@
 import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { about } from './about';
+import { settings } from './settings';
 
-const plugins: JupyterFrontEndPlugin<void>[] = [about];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [settings, about];
 
 export default plugins;
