@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
+    from jupyter_server.serverapp import ServerApp
 
     from llmspell_jupyter.magics.magics import LLMSpellMagics
     from llmspell_jupyter.runtime.views import PullView
@@ -86,3 +87,13 @@ def __dir__() -> list[str]:
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
     return [{"src": "labextension", "dest": "llmspell-jupyter"}]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "llmspell_jupyter"}]
+
+
+def _load_jupyter_server_extension(server: ServerApp) -> None:
+    from llmspell_jupyter.lab.extension import load
+
+    load(server)
