@@ -22,6 +22,9 @@ from llmspell_jupyter.widgets.state import State
 #: Rows on a page.
 ROWS = 12
 
+# Rows that it opens with: a page draws the rest once it shows these.
+_FIRST_ROWS = 4
+
 _REDRAW_SECONDS = 0.1
 
 # What was seen so long ago is looked at again when the user does something.
@@ -54,7 +57,7 @@ class ModelBrowser:
         self._ready = False
         self._closed = False
         self._parts = Parts()
-        self._rows = [Row(self._parts, self._press) for _ in range(ROWS)]
+        self._rows: list[Row] = []
         self._controls = Controls(
             choose=self._choose,
             turn=self._paint,
@@ -62,14 +65,9 @@ class ModelBrowser:
             refresh=self._reload,
             close=self.close,
         )
-        self._box = ipywidgets.VBox(
-            [
-                self._controls.top,
-                self._parts.heading(),
-                *(row.box for row in self._rows),
-                self._controls.foot,
-            ]
-        )
+        self._heading = self._parts.heading()
+        self._box = ipywidgets.VBox()
+        self._make_rows(_FIRST_ROWS)
         self._handle: Any = None
 
     def show(self) -> None:
@@ -81,6 +79,7 @@ class ModelBrowser:
             "text/plain": self.table(fits=False),
         }
         self._handle = display(bundle, raw=True, display_id=True)
+        spawn(self._complete)
         spawn(self._look)
         spawn(self._judge)
 
@@ -164,6 +163,20 @@ class ModelBrowser:
             with self._lock:
                 self._state.asking, self._asked = entry.key, time.monotonic()
         self._paint()
+
+    # Rows
+
+    def _complete(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._make_rows(ROWS)
+                self._paint()
+
+    def _make_rows(self, count: int) -> None:
+        while len(self._rows) < count:
+            self._rows.append(Row(self._parts, self._press))
+        rows = (row.box for row in self._rows)
+        self._box.children = (self._controls.top, self._heading, *rows, self._controls.foot)
 
     # What is looked up, on threads of its own
 
