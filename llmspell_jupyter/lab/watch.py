@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -21,17 +22,19 @@ class Watch:
 
     Args:
         client: The user's engine.
+        kernels: Says which process each kernel of the server is, by the kernel's id.
     """
 
-    def __init__(self, client: EngineClient):
+    def __init__(self, client: EngineClient, kernels: Callable[[], dict[str, int]] = dict):
         self._client = client
+        self._kernels = kernels
         self._threads = Threads(1)
         self._look: asyncio.Task[None] | None = None
         self._engine: dict[str, Any] | None = None
         self._is_stale = False
 
     async def status(self) -> dict[str, Any]:
-        """``{engine, machine, version}``, at once even when the engine is deaf."""
+        """``{engine, machine, kernels, version}``, at once even when the engine is deaf."""
         if self._look is None or self._look.done():
             self._look = asyncio.create_task(self._refresh())
         await asyncio.wait({self._look}, timeout=_PATIENCE_SECONDS)
@@ -42,6 +45,7 @@ class Watch:
         return {
             "engine": engine,
             "machine": {"memory_total": memory.total, "memory_available": memory.available},
+            "kernels": self._kernels(),
             "version": version("llmspell-jupyter"),
         }
 
