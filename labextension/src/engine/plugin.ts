@@ -1,0 +1,79 @@
+import type {
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin,
+} from '@jupyterlab/application';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { Token } from '@lumino/coreutils';
+
+import { ILLMSpellSettings } from '../settings';
+import { Actions } from './actions';
+import { EngineClient } from './client';
+import { Library } from './library';
+import { StatusWatch } from './watch';
+import type { IEndedJob } from './wire';
+
+/** The engine as this page knows it; all parts of the page share one. */
+export interface IEngine {
+  readonly client: EngineClient;
+  readonly watch: StatusWatch;
+  readonly library: Library;
+  readonly actions: Actions;
+}
+
+export const IEngine = new Token<IEngine>(
+  'llmspell-jupyter:IEngine',
+  "The user's engine: what it does, its models, and what can be done with them.",
+);
+
+export const engine: JupyterFrontEndPlugin<IEngine> = {
+  id: 'llmspell-jupyter:engine',
+  description: 'Looks at the engine; starts none.',
+  autoStart: true,
+  requires: [ILLMSpellSettings],
+  optional: [ITranslator],
+  provides: IEngine,
+  activate: (
+    app: JupyterFrontEnd,
+    settings: ILLMSpellSettings,
+    translator: ITranslator | null,
+  ) => {
+    const trans = (translator ?? nullTranslator).load('llmspell_jupyter');
+    const client = new EngineClient(app.serviceManager.serverSettings);
+    const watch = new StatusWatch(client);
+    const library = new Library(client);
+    const actions = new Actions(client, watch, library, trans);
+    const apply = (): void => {
+      watch.interval = settings.current.updateSeconds * 1000;
+    };
+    settings.changed.connect(apply);
+    apply();
+    refreshAfterPulls(watch, library);
+    void app.restored.then(() => {
+      watch.start();
+    });
+    return { client, watch, library, actions };
+  },
+};
+
+/** Look at the models again when some have come or gone, once somebody has looked at all. */
+function refreshAfterPulls(watch: StatusWatch, library: Library): void {
+  let known = new Set<string>();
+  const refresh = (): void => {
+    if (library.models !== null) {
+      void library.refresh();
+    }
+  };
+  watch.modelsChanged.connect(refresh);
+  watch.changed.connect(() => {
+    const complete = (watch.status?.engine?.ended ?? []).filter(isComplete);
+    const now = new Set(complete.map((job) => job.id));
+    if ([...now].some((id) => !known.has(id))) {
+      refresh();
+    }
+    known = now;
+  });
+}
+
+function isComplete(job: IEndedJob): boolean {
+  return job.kind === 'pull' && job.phase === 'complete';
+}

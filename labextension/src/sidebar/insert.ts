@@ -1,0 +1,73 @@
+import { type NotebookPanel, NotebookActions } from '@jupyterlab/notebook';
+
+import { specOf } from '../engine/names';
+import type { IModel } from '../engine/wire';
+
+const EXTENSION = '%load_ext llmspell_jupyter';
+
+/** What the files of models say that turn texts into vectors. */
+const ENCODERS = /bert|mpnet/i;
+
+/** A cell that asks this model something, and that runs as it is. */
+export function cellFor(model: IModel): string {
+  const name = quoted(specOf(model));
+  if (ENCODERS.test(model.architecture ?? '')) {
+    return [
+      '%%lua',
+      `local vectors = LocalLLM.embed({"a boat", "a ship"}, ${name})`,
+      'return {count = #vectors, numbers_each = #vectors[1]}',
+    ].join('\n');
+  }
+  const steps = [
+    `model(${name})`,
+    'system_prompt("You are a helpful assistant.")',
+    'max_tokens(200)',
+    'build()',
+  ];
+  return [
+    '%%lua',
+    'local agent = Agent.builder()',
+    ...steps.map((step) => `  :${step}`),
+    'agent:invokeStream("Why is the sky blue?", function(chunk) io.write(chunk.text) end)',
+  ].join('\n');
+}
+
+/** A text as Lua writes it: nothing in it ends the string. */
+function quoted(text: string): string {
+  const inside = text.replace(
+    // eslint-disable-next-line no-control-regex -- these are what has to be written otherwise
+    /["\\\u0000-\u001f\u007f]/g,
+    (mark) => `\\${String(mark.charCodeAt(0)).padStart(3, '0')}`,
+  );
+  return `"${inside}"`;
+}
+
+/** Put a cell for this model below the active one, and the extension's line where it is missing. */
+export function insertInto(panel: NotebookPanel, model: IModel): void {
+  const notebook = panel.content;
+  const loads = notebook.widgets.some((cell) =>
+    cell.model.sharedModel.getSource().includes(EXTENSION),
+  );
+  if (!loads) {
+    add(panel, EXTENSION);
+  }
+  add(panel, cellFor(model));
+  // The inserted cell runs at once, whether or not the line above it is run before.
+  panel.sessionContext.session?.kernel?.requestExecute({
+    code: EXTENSION,
+    silent: true,
+    store_history: false,
+    stop_on_error: false,
+  });
+}
+
+function add(panel: NotebookPanel, source: string): void {
+  const notebook = panel.content;
+  const active = notebook.activeCell?.model;
+  const isEmpty =
+    active?.type === 'code' && !active.sharedModel.getSource().trim();
+  if (!isEmpty) {
+    NotebookActions.insertBelow(notebook);
+  }
+  notebook.activeCell?.model.sharedModel.setSource(source);
+}

@@ -1,0 +1,275 @@
+import { stopIcon } from '@jupyterlab/ui-components';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import * as React from 'react';
+
+import { duration, rate, shown, size } from '../engine/text';
+import type { IEndedJob, IJob, IPullProgress } from '../engine/wire';
+import { useDesk } from './desk';
+import { Facts, IconButton, ProgressBar, Section, TextButton } from './parts';
+
+/** What the engine does, for all notebooks and pages, and what it could not finish. */
+export function JobsSection(): React.JSX.Element {
+  const { watch, actions, trans } = useDesk();
+  const jobs = watch.jobs;
+  const working = new Set(jobs.map((job) => job.model));
+  const left = (watch.status?.engine?.ended ?? []).filter(
+    (job) =>
+      job.phase !== 'complete' &&
+      !working.has(job.model) &&
+      !actions.isDismissed(job.id),
+  );
+  return (
+    <Section title={trans.__('At work')} count={jobs.length}>
+      {jobs.length + left.length ? (
+        <ul className="llmspell-list">
+          {jobs.map((job) => (
+            <Running key={job.id} job={job} />
+          ))}
+          {left.map((job) => (
+            <Left key={job.id} job={job} />
+          ))}
+        </ul>
+      ) : (
+        <p className="llmspell-empty">{trans.__('Nothing runs.')}</p>
+      )}
+    </Section>
+  );
+}
+
+function Running(props: { job: IJob }): React.JSX.Element {
+  const { trans, actions, placeOf } = useDesk();
+  const { job } = props;
+  const name = shown(job.model);
+  const place = placeOf(job);
+  return (
+    <li className="llmspell-card" data-job={job.id}>
+      <div className="llmspell-cardHead">
+        <span className="llmspell-name" title={name}>
+          {name}
+        </span>
+        {job.kind === 'pull' ? null : (
+          <IconButton
+            icon={stopIcon}
+            title={trans.__('Stop %1', name)}
+            isDisabled={actions.isPending(job.id)}
+            onClick={() => void actions.stop(job.id)}
+          />
+        )}
+      </div>
+      {job.progress ? (
+        <Pulling job={job} progress={job.progress} />
+      ) : (
+        <Facts facts={answering(job, trans)} />
+      )}
+      <Facts facts={[place && trans.__('for %1', shown(place))]} />
+    </li>
+  );
+}
+
+/** An answer or load in words. */
+function answering(job: IJob, trans: TranslationBundle): string[] {
+  const facts = [phase(job, trans)];
+  if (job.tokens_per_second !== null) {
+    facts.push(trans.__('%1 tokens/s', rate(job.tokens_per_second)));
+  }
+  if (job.tokens) {
+    facts.push(trans._n('%1 token', '%1 tokens', job.tokens, job.tokens));
+  }
+  facts.push(duration(job.seconds));
+  return facts;
+}
+
+function phase(job: IJob, trans: TranslationBundle): string {
+  switch (job.phase) {
+    case 'queued':
+      return job.ahead
+        ? trans._n(
+            'waits for %1 other',
+            'waits for %1 others',
+            job.ahead,
+            job.ahead,
+          )
+        : trans.__('waits');
+    case 'loading':
+      return trans.__('loads the model');
+    case 'reading the prompt':
+      return trans.__('reads the prompt');
+    case 'answering':
+      return trans.__('answers');
+    default:
+      return shown(job.phase);
+  }
+}
+
+function Pulling(props: {
+  job: IJob;
+  progress: IPullProgress;
+}): React.JSX.Element {
+  const { trans, actions, confirmDiscard } = useDesk();
+  const { job, progress } = props;
+  const name = shown(job.model);
+  const isPull = job.kind === 'pull';
+  const isDisabled = actions.isPending(job.id);
+  const [first, second] = pulling(progress, isPull, trans);
+  return (
+    <>
+      <ProgressBar
+        label={
+          isPull
+            ? trans.__('Download of %1', name)
+            : trans.__('Check of %1', name)
+        }
+        percent={progress.percent}
+        text={[...first, ...second].join(', ')}
+      />
+      <Facts facts={first} className="llmspell-mod-numbers" />
+      <Facts facts={second} className="llmspell-mod-numbers" />
+      {progress.note ? (
+        <p className="llmspell-note">{shown(progress.note, 400)}</p>
+      ) : null}
+      {isPull ? (
+        <div className="llmspell-buttons">
+          <TextButton
+            label={trans.__('Pause')}
+            title={trans.__('Pause the download of %1', name)}
+            isDisabled={isDisabled}
+            onClick={() => void actions.stop(job.id)}
+          />
+          <TextButton
+            label={trans.__('Cancel')}
+            title={trans.__('Cancel the download of %1', name)}
+            isDisabled={isDisabled}
+            onClick={() => {
+              void confirmDiscard(job.model).then((sure) =>
+                sure ? actions.discard(job.id, job.model) : undefined,
+              );
+            }}
+          />
+        </div>
+      ) : null}
+    </>
+  );
+}
+
+/** How far a download is: what has come, and how fast it comes. */
+function pulling(
+  progress: IPullProgress,
+  isPull: boolean,
+  trans: TranslationBundle,
+): [string[], string[]] {
+  const words = {
+    starting: trans.__('begins'),
+    downloading: trans.__('downloads'),
+    verifying: isPull ? trans.__('is checked') : trans.__('checks'),
+    complete: trans.__('is complete'),
+    failed: trans.__('failed'),
+    cancelled: trans.__('is cancelled'),
+  };
+  const first = [words[progress.phase]];
+  if (progress.percent !== null) {
+    first.push(`${String(progress.percent)} %`);
+  }
+  if (progress.total !== null) {
+    first.push(trans.__('%1 of %2', size(progress.done), size(progress.total)));
+  } else if (progress.done) {
+    first.push(size(progress.done));
+  }
+  const second = [];
+  if (progress.bytes_per_second) {
+    second.push(`${size(progress.bytes_per_second)}/s`);
+  }
+  if (progress.seconds_left !== null) {
+    second.push(trans.__('%1 left', duration(progress.seconds_left)));
+  }
+  return [first, second];
+}
+
+/** A download or check that is over before its end. */
+function Left(props: { job: IEndedJob }): React.JSX.Element {
+  const { trans, actions, confirmDiscard } = useDesk();
+  const { job } = props;
+  const name = shown(job.model);
+  const isPaused = job.phase === 'cancelled';
+  const isPull = job.kind === 'pull';
+  const done = job.progress?.done ?? 0;
+  const total = job.progress?.total ?? null;
+  const kept = total
+    ? trans.__('%1 of %2 are here', size(done), size(total))
+    : '';
+  const isDisabled = actions.isPending(job.model) || actions.isPending(job.id);
+  return (
+    <li className="llmspell-card" data-job={job.id}>
+      <div className="llmspell-cardHead">
+        <span className="llmspell-name" title={name}>
+          {name}
+        </span>
+        <span className="llmspell-dim">
+          {isPaused
+            ? isPull
+              ? trans.__('paused')
+              : trans.__('stopped')
+            : trans.__('failed')}
+        </span>
+      </div>
+      {isPull && total ? (
+        <ProgressBar
+          label={trans.__('Download of %1', name)}
+          percent={job.progress?.percent ?? null}
+          text={kept}
+          isStill
+        />
+      ) : null}
+      <Facts facts={[isPull && kept]} className="llmspell-mod-numbers" />
+      {!isPaused && job.error ? (
+        <p className="llmspell-note llmspell-mod-error">
+          {shown(job.error.message, 600)}{' '}
+          {job.error.hint ? (
+            <span className="llmspell-hint">{shown(job.error.hint, 600)}</span>
+          ) : null}
+        </p>
+      ) : null}
+      <div className="llmspell-buttons">
+        <TextButton
+          label={
+            isPull
+              ? isPaused
+                ? trans.__('Resume')
+                : trans.__('Try again')
+              : trans.__('Check again')
+          }
+          title={
+            isPull
+              ? trans.__('Go on with the download of %1', name)
+              : trans.__('Check %1 again', name)
+          }
+          isMain
+          isDisabled={isDisabled}
+          onClick={() =>
+            void (isPull
+              ? actions.pull({ model: job.model })
+              : actions.verify(job.model))
+          }
+        />
+        {isPull && done ? (
+          <TextButton
+            label={trans.__('Discard')}
+            title={trans.__('Delete what has come of %1', name)}
+            isDisabled={isDisabled}
+            onClick={() => {
+              void confirmDiscard(job.model).then((sure) =>
+                sure ? actions.discard(job.id, job.model) : undefined,
+              );
+            }}
+          />
+        ) : null}
+        <TextButton
+          label={trans.__('Hide')}
+          title={trans.__('Show no more of %1 here', name)}
+          onClick={() => {
+            actions.dismiss(job.id);
+          }}
+        />
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,135 @@
+import {
+  caretDownIcon,
+  caretRightIcon,
+  type LabIcon,
+} from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+/** A button with a word on it. */
+export function TextButton(props: {
+  /** What it says. */
+  label: string;
+  /** What it does, for those who do not see what it stands beside. */
+  title: string;
+  onClick: () => void;
+  isDisabled?: boolean;
+  isMain?: boolean;
+}): React.JSX.Element {
+  return (
+    <button
+      type="button"
+      className={`llmspell-button${props.isMain ? ' llmspell-mod-main' : ''}`}
+      title={props.title}
+      aria-label={props.title}
+      disabled={props.isDisabled}
+      onClick={props.onClick}
+    >
+      {props.label}
+    </button>
+  );
+}
+
+/** A button with a picture on it. */
+export function IconButton(props: {
+  icon: LabIcon;
+  title: string;
+  onClick: () => void;
+  isDisabled?: boolean;
+}): React.JSX.Element {
+  return (
+    <button
+      type="button"
+      className="llmspell-iconButton"
+      title={props.title}
+      aria-label={props.title}
+      disabled={props.isDisabled}
+      onClick={props.onClick}
+    >
+      <props.icon.react tag="span" aria-hidden="true" />
+    </button>
+  );
+}
+
+/** A part of the sidebar under a heading that folds it away. */
+export function Section(props: {
+  title: string;
+  count?: number;
+  children: React.ReactNode;
+}): React.JSX.Element {
+  const [isOpen, setOpen] = React.useState(true);
+  const id = React.useId();
+  return (
+    <section className="llmspell-section" aria-labelledby={`${id}-title`}>
+      <h2 className="llmspell-sectionTitle">
+        <button
+          type="button"
+          id={`${id}-title`}
+          className="llmspell-fold"
+          aria-expanded={isOpen}
+          aria-controls={id}
+          onClick={() => {
+            setOpen(!isOpen);
+          }}
+        >
+          <Caret isOpen={isOpen} />
+          <span className="llmspell-grow">{props.title}</span>
+          {props.count ? (
+            <span className="llmspell-count">{props.count}</span>
+          ) : null}
+        </button>
+      </h2>
+      <div id={id} className="llmspell-sectionBody" hidden={!isOpen}>
+        {props.children}
+      </div>
+    </section>
+  );
+}
+
+/** The sign of what can be unfolded. */
+export function Caret(props: { isOpen: boolean }): React.JSX.Element {
+  const icon = props.isOpen ? caretDownIcon : caretRightIcon;
+  return (
+    <icon.react tag="span" className="llmspell-caret" aria-hidden="true" />
+  );
+}
+
+/** How far something is; null where nobody can tell. */
+export function ProgressBar(props: {
+  label: string;
+  percent: number | null;
+  text: string;
+  isStill?: boolean;
+}): React.JSX.Element {
+  const known =
+    props.percent === null ? {} : { 'aria-valuenow': props.percent };
+  const unknown = props.percent === null && !props.isStill;
+  return (
+    <div
+      role="progressbar"
+      className={`llmspell-bar${unknown ? ' llmspell-mod-unknown' : ''}${props.isStill ? ' llmspell-mod-still' : ''}`}
+      aria-label={props.label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuetext={props.text}
+      {...known}
+    >
+      <div
+        className="llmspell-barDone"
+        style={{ width: `${String(props.percent ?? 0)}%` }}
+      />
+    </div>
+  );
+}
+
+/** Facts in one line, with dots between those that there are. */
+export function Facts(props: {
+  facts: readonly (string | null | undefined | false)[];
+  className?: string;
+}): React.JSX.Element | null {
+  const facts = props.facts.filter(Boolean);
+  return facts.length ? (
+    <div className={`llmspell-facts ${props.className ?? ''}`.trim()}>
+      {facts.join(' · ')}
+    </div>
+  ) : null;
+}
