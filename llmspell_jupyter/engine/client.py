@@ -38,8 +38,10 @@ class EngineClient(ModelClient):
         """
 
         async def ask() -> dict[str, Any] | None:
-            found = await (start.find_or_start() if start_engine else start.find())
-            return None if found is None else await calling.get(found, "/api/status")
+            if start_engine:
+                await start.find_or_start()
+            found = await start.look()
+            return None if found is None else found[1]
 
         return self._wait(ask)
 
@@ -97,14 +99,24 @@ class EngineClient(ModelClient):
 
         return self._wait(ask)
 
-    def cancel_job(self, job_id: str) -> bool:
-        """End a job, whoever asked for it; False when it has ended already."""
+    def cancel_job(self, job_id: str, *, discard: bool = False) -> bool:
+        """End a job, whoever asked for it; False when it has ended already.
+
+        Args:
+            job_id: Its id.
+            discard: Also throw away what has come of a pull, were it ended already; without it
+                the same pull goes on from there.
+
+        Raises:
+            RequestError: Nothing can be thrown away: it is no pull, is of Ollama's or is forgotten.
+        """
 
         async def ask() -> bool:
             found = await start.find()
             if found is None:
                 return False
-            answer = await calling.post(found, cancel_path(job_id), {}, _UNLOAD_SECONDS)
+            body = {"discard": discard}
+            answer = await calling.post(found, cancel_path(job_id), body, _UNLOAD_SECONDS)
             return bool(answer["cancelled"])
 
         return self._wait(ask)

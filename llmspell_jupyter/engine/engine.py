@@ -166,10 +166,11 @@ class Engine:
         return await self.supervisor.unload(model)
 
     def status(self) -> dict[str, Any]:
-        """Workers and jobs as JSON values."""
+        """Workers and jobs as JSON values; ``ended`` are downloads and checks that are over."""
         return {
             "workers": self.supervisor.to_wire(),
             "jobs": [job.to_wire() for job in (*self.jobs, *self.files.pulls)],
+            "ended": [job.to_wire() for job in self.files.pulls.ended()],
         }
 
     async def fit(self, name: str, options: LoadOptions, lookup: Lookup, sources: Sources) -> Fit:

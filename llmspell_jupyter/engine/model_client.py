@@ -18,6 +18,7 @@ from llmspell_jupyter.types import (
     LoadOptions,
     Lookup,
     ModelInfo,
+    PullProgress,
     PullRequest,
     Sources,
 )
@@ -65,8 +66,21 @@ class ModelClient(Calls):
 
     def pull_in_background(self, request: PullRequest) -> str:
         """Begin to fetch a model, or join whoever fetches it; the job's id, for ``follow``."""
-        answer = self._post("/api/pull", _pull(request) | {"background": True}, _SEARCH_SECONDS)
-        return str(answer["job"])
+        return self.begin_pull(request).job
+
+    def begin_pull(self, request: PullRequest) -> PullProgress:
+        """The same: where the job stands."""
+        body = _pull(request) | {"background": True}
+        return messages.pull_from_wire(self._post("/api/pull", body, _SEARCH_SECONDS))
+
+    def begin_verify(self, model: str, lookup: Lookup | None = None) -> PullProgress:
+        """Begin to compare a model's files with what was published: where the job stands.
+
+        Raises:
+            ModelNotFound: There is no such model.
+        """
+        body = {"model": model, "background": True} | _ours(lookup)
+        return messages.pull_from_wire(self._post("/api/verify", body, _SEARCH_SECONDS))
 
     def verify(self, model: str, lookup: Lookup | None = None) -> Pull:
         """Compare a model's files with what was published; iterate as of a pull.

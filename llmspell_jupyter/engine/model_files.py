@@ -18,7 +18,7 @@ from typing import Any
 from llmspell_jupyter.engine import messages
 from llmspell_jupyter.engine.jobs import Jobs
 from llmspell_jupyter.engine.metrics import Metrics
-from llmspell_jupyter.engine.pulls import PullJob, Pulls, Report, Work
+from llmspell_jupyter.engine.pulls import Discard, PullJob, Pulls, Report, Work
 from llmspell_jupyter.engine.supervisor import Supervisor
 from llmspell_jupyter.errors import (
     BadModelFile,
@@ -61,9 +61,11 @@ class ModelFiles:
         Raises:
             InvalidModelSpec: The name follows no grammar, or nothing can be fetched by it.
         """
-        key, work = await asyncio.to_thread(_pulling, request)
+        key, work, discard = await asyncio.to_thread(_pulling, request)
         job = self.pulls.start(
-            *("pull", key, request.model, client, work), secret=request.sources.token
+            *("pull", key, request.model, client, work),
+            secret=request.sources.token,
+            discard=discard,
         )
         self._lookups[job.id] = request.lookup
         return job
@@ -199,8 +201,8 @@ class ModelFiles:
             self._supervisor.forgive(await asyncio.to_thread(store.resolve, name, lookup))
 
 
-def _pulling(request: PullRequest) -> tuple[Hashable, Work]:
-    """The key of a pull and what does it."""
+def _pulling(request: PullRequest) -> tuple[Hashable, Work, Discard | None]:
+    """The key of a pull, what does it, and what throws away what has come of it."""
     wanted = spec.parse(request.model)
     if wanted.kind == "path":
         raise InvalidModelSpec(
@@ -212,8 +214,9 @@ def _pulling(request: PullRequest) -> tuple[Hashable, Work]:
     if _of_ollama(request.model):
         from llmspell_jupyter.models import ollama
 
-        return pull.key(request), partial(ollama.pull, request)
-    return pull.key(request), partial(pull.pull, request)
+        # Its server keeps what has come, where it likes.
+        return pull.key(request), partial(ollama.pull, request), None
+    return pull.key(request), partial(pull.pull, request), partial(pull.discard, request)
 
 
 def _present(name: str, lookup: Lookup) -> ModelInfo:

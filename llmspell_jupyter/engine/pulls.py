@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -34,6 +34,9 @@ Report = Callable[[PullProgress], None]
 #: and returns the last word.
 Work = Callable[[Report, threading.Event], PullProgress]
 
+#: Throws away what has come of these files, on a thread of its own; the bytes of it.
+Discard = Callable[[Sequence[str]], int]
+
 # Jobs of a kind that work at a time. More downloads would share the same line, and more checks
 # the same disk.
 _SEATS: dict[JobKind, int] = {"pull": 4, "verify": 2}
@@ -54,6 +57,7 @@ _SHORTEST_SECRET = 8
 
 _STOPPING = "stopping"
 _AGAIN = {"pull": "What has come is kept; to go on, type the same line again."}
+_DISCARDED = "What had come is thrown away."
 
 
 class PullJob:
@@ -69,6 +73,8 @@ class PullJob:
         progress: How far it is.
         error: What it failed with, once it has.
         is_over: Whether it has ended.
+        discard: Throws away what has come; None where nothing can be.
+        discards: Whether that is to be done when it has ended, or is done.
 
     Args:
         kind: As above.
@@ -77,10 +83,18 @@ class PullJob:
         client: As above.
         work: What to do.
         secret: Text that is told to nobody, such as a token; may be empty.
+        discard: As above.
     """
 
     def __init__(
-        self, kind: JobKind, key: Hashable, model: str, client: str, work: Work, secret: str
+        self,
+        kind: JobKind,
+        key: Hashable,
+        model: str,
+        client: str,
+        work: Work,
+        secret: str,
+        discard: Discard | None = None,
     ):
         self.kind = kind
         self.key = key
@@ -89,6 +103,8 @@ class PullJob:
         self.progress = PullProgress(model, PullPhase.STARTING, job=self.id)
         self.error: LLMSpellError | None = None
         self.is_over = False
+        self.discard = discard
+        self.discards = False
         self._work = work
         self._secret = secret
         self._started = time.monotonic()
@@ -194,10 +210,21 @@ class PullJob:
 
     def interrupted(self) -> Interrupted:
         """The error of a job that was told to end."""
-        return Interrupted(self._why, hint=_AGAIN.get(self.kind, ""), data={"job": self.id})
+        hint = _DISCARDED if self.discards else _AGAIN.get(self.kind, "")
+        return Interrupted(self._why, hint=hint, data={"job": self.id})
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of its files, as far as they are known."""
+        return tuple(each.path for each in self.progress.files)
+
+    async def ended(self) -> None:
+        """Wait for its end."""
+        await self._over.wait()
 
     def to_wire(self) -> dict[str, Any]:
-        """The job as JSON values, with the fields of other jobs."""
+        """The job as JSON values, with the fields of other jobs; its files only while it runs."""
+        said = replace(self.progress, files=()) if self.is_over else self.progress
         return {
             "id": self.id,
             "kind": self.kind,
@@ -209,7 +236,8 @@ class PullJob:
             "tokens_per_second": None,
             "seconds": round(time.monotonic() - self._started, 1),
             "viewers": len(self._viewers),
-            "progress": messages.pull_to_wire(self.progress),
+            "progress": messages.pull_to_wire(said),
+            "error": None if self.error is None else self.error.to_wire(),
         }
 
     def _run(
@@ -301,6 +329,15 @@ class Pulls:
     def __iter__(self) -> Iterator[PullJob]:
         return iter(list(self._running.values()))
 
+    def ended(self) -> list[PullJob]:
+        """The last of each model and kind of those that have ended, for a while, oldest first.
+
+        Those of which nothing is kept are left out.
+        """
+        self._tidy()
+        last = {(job.kind, job.model): job for _, job in self._kept.values()}
+        return [job for job in last.values() if not job.discards]
+
     def start(
         self,
         kind: JobKind,
@@ -310,6 +347,7 @@ class Pulls:
         work: Work,
         *,
         secret: str | None = None,
+        discard: Discard | None = None,
     ) -> PullJob:
         """The job that does this: one under way with the same key, or a new one.
 
@@ -320,6 +358,7 @@ class Pulls:
             client: Who asks.
             work: What to do; called on a thread of its own.
             secret: Text that is told to nobody, such as a token.
+            discard: Throws away what has come of it.
 
         Raises:
             EngineUnavailable: The engine is about to end.
@@ -327,9 +366,12 @@ class Pulls:
         if self._closed:
             raise EngineUnavailable("The engine is about to end.", hint="Run the cell again.")
         for job in self._running.values():
-            if (job.kind, job.key) == (kind, key) and not job.is_stopping:
-                return job
-        job = PullJob(kind, key, model, client, work, secret or "")
+            if (job.kind, job.key) == (kind, key):
+                if not job.is_stopping:
+                    return job
+                # What has come of it is wanted again.
+                job.discards = False
+        job = PullJob(kind, key, model, client, work, secret or "", discard)
         self._running[job.id] = job
         self._advance()
         return job
@@ -359,6 +401,36 @@ class Pulls:
         self._stop(job, f"The {_NAMES[job.kind][0]} of {job.model} was cancelled.")
         return True
 
+    async def discard(self, job_id: str) -> tuple[bool, int]:
+        """End a pull, wait for its end, and throw away what has come of it.
+
+        What another job or process fetches, or waits for, stays. A pull that has ended already,
+        a paused one for instance, loses what had come, too.
+
+        Returns:
+            Whether it was ended by this, and the bytes that were thrown away.
+
+        Raises:
+            RequestError: There is no such job any more, or nothing can be thrown away.
+        """
+        job = self.find(job_id)
+        if job.discard is None:
+            what = "check" if job.kind == "verify" else "download of Ollama's"
+            raise RequestError(
+                f"Of a {what} nothing can be thrown away here.",
+                hint="Cancel it without discard; Ollama's server tidies up when it starts.",
+                data={"param": "discard"},
+            )
+        job.discards = not job.is_over
+        cancelled = self.cancel(job_id)
+        await job.ended()
+        # Who asked for the same meanwhile goes on with it.
+        wanted = (cancelled and not job.discards) or self._is_wanted(job)
+        if job.error is None or wanted:
+            return cancelled, 0
+        job.discards = True
+        return cancelled, await asyncio.to_thread(job.discard, job.files)
+
     async def close(self) -> None:
         """Tell all jobs to end, and wait a little for it."""
         self.stop()
@@ -373,6 +445,11 @@ class Pulls:
         self._closed = True
         for job in self:
             self._stop(job, f"The engine was stopped during the {_NAMES[job.kind][0]}.")
+
+    def _is_wanted(self, job: PullJob) -> bool:
+        """Whether a job under way, and not told to end, does the same."""
+        key = (job.kind, job.key)
+        return any((each.kind, each.key) == key and not each.is_stopping for each in self)
 
     def _stop(self, job: PullJob, why: str) -> None:
         job.stop(why)

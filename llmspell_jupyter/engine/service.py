@@ -7,7 +7,7 @@
 Of model files: ``POST /api/pull``, ``/api/verify``, ``/api/available``, ``/api/info``,
 ``/api/remove``, ``/api/gc``, ``/api/fit`` and ``/api/ollama``. A pull and a verification are jobs
 that go on when their stream is closed; ``GET /api/jobs/ID/events`` watches one, and
-``POST /api/jobs/ID/cancel`` ends any job.
+``POST /api/jobs/ID/cancel`` ends any job; with ``discard`` a pull leaves nothing of what has come.
 """
 
 from __future__ import annotations

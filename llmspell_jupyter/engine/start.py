@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 import httpx
@@ -51,6 +52,12 @@ async def find() -> Connection | None:
     Raises:
         EngineUnavailable: There is one, but it does not answer or speaks another protocol.
     """
+    found = await look()
+    return None if found is None else found[0]
+
+
+async def look() -> tuple[Connection, dict[str, Any]] | None:
+    """The running engine and its status; otherwise as ``find``."""
     connection = connections.read(paths.connection_file())
     if connection is None:
         return None
@@ -64,7 +71,7 @@ async def find() -> Connection | None:
         )
     try:
         async with http_client(connection) as client:
-            (await client.get("/api/status")).raise_for_status()
+            status: dict[str, Any] = (await client.get("/api/status")).raise_for_status().json()
     except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.HTTPStatusError):
         # Nobody listens, or somebody else does since: the file is a leftover.
         return None
@@ -74,7 +81,7 @@ async def find() -> Connection | None:
             hint=STOP_ENGINE,
             data={"pid": connection.pid},
         ) from None
-    return connection
+    return connection, status
 
 
 async def find_or_start() -> Connection:

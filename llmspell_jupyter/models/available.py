@@ -67,6 +67,11 @@ def available(
     )
 
 
+def known(lookup: Lookup) -> tuple[AvailableModel, ...]:
+    """Models of the catalogs, and bundled ones; no server is asked."""
+    return tuple(_known(_Here.now(lookup), lookup))
+
+
 @dataclass(frozen=True, slots=True)
 class _Here:
     """What is on this machine: bundled models, names in the catalogs, repositories of the hub."""

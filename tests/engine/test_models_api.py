@@ -278,6 +278,67 @@ def test_in_the_background(room: Room) -> None:
 # Cancelled
 
 
+def partials(room: Room, repository: str = BIG) -> list[str]:
+    folder = room.cache / f"models--{repository.replace('/', '--')}"
+    return sorted(each.name for each in folder.rglob("*") if each.is_file())
+
+
+def test_cancelling_with_discard_leaves_nothing(room: Room) -> None:
+    pull = room.pull(bytes_per_second=SLOW)
+    until(iter(pull), 2 * MIB)
+    assert partials(room)
+    assert room.client.cancel_job(pull.job, discard=True)
+    assert partials(room) == []
+    with pytest.raises(Interrupted) as caught:
+        list(pull)
+    assert "thrown away" in caught.value.hint
+    assert last(room.pull()).metadata["downloaded"] == size_of_big(room)
+
+
+def test_a_paused_pull_is_discarded_later(room: Room) -> None:
+    pull = room.pull(bytes_per_second=SLOW)
+    until(iter(pull), 2 * MIB)
+    assert room.client.cancel_job(pull.job)
+    wait_for(lambda: not room.jobs())
+    assert partials(room)
+    assert not room.client.cancel_job(pull.job, discard=True)
+    assert partials(room) == []
+
+
+def test_what_is_whole_is_not_discarded(room: Room) -> None:
+    pull = room.pull()
+    path = Path(last(pull).metadata["path"])
+    assert not room.client.cancel_job(pull.job, discard=True)
+    assert path.is_file()
+
+
+def test_discard_spares_a_file_that_another_pull_waits_for(room: Room) -> None:
+    pull = room.pull(bytes_per_second=SLOW)
+    until(iter(pull), 4 * MIB)
+    # Not the same pull, yet of the same file.
+    other = room.pull(revision="main")
+    until_note(other, "Another process fetches it")
+    assert room.client.cancel_job(pull.job, discard=True)
+    assert last(other).metadata["downloaded"] < size_of_big(room) - 3 * MIB
+
+
+def test_only_a_pull_of_the_hub_can_be_discarded(room: Room) -> None:
+    last(room.pull())
+    check = room.client.verify(BIG_ID)
+    last(check)
+    with pytest.raises(RequestError, match="nothing can be thrown away"):
+        room.client.cancel_job(check.job, discard=True)
+    with pytest.raises(RequestError, match="no such download"):
+        room.client.cancel_job("0" * 32, discard=True)
+
+
+def until_note(pull: Pull, note: str) -> None:
+    for progress in pull:
+        if note in progress.note:
+            return
+    raise AssertionError(f"nobody said: {note}")
+
+
 def test_anybody_may_cancel_and_the_next_pull_goes_on(room: Room) -> None:
     first = room.pull(bytes_per_second=SLOW)
     until(iter(first), 1)

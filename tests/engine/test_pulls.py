@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import pytest
@@ -181,6 +181,55 @@ def test_four_work_at_a_time_and_the_others_say_for_how_many_they_wait() -> None
             gate.through.set()
         for job in jobs[:5]:
             assert (await steps(job))[-1].phase is PullPhase.COMPLETE
+
+    run(test)
+
+
+def test_what_is_cancelled_with_discard_is_thrown_away_once_it_has_ended() -> None:
+    async def test(pulls: Pulls) -> None:
+        gate, thrown = Gate(), []
+
+        def discard(files: Sequence[str]) -> int:
+            thrown.append((list(files), job.is_over))
+            return 10
+
+        job = pulls.start("pull", "k", "m", "test", gate, discard=discard)
+        await begun(gate)
+        assert await pulls.discard(job.id) == (True, 10)
+        with pytest.raises(Interrupted) as caught:
+            await steps(job)
+        assert "thrown away" in caught.value.hint
+        # Once more, as of a paused one.
+        assert await pulls.discard(job.id) == (False, 10)
+        assert thrown == [([], True)] * 2
+
+    run(test)
+
+
+def test_what_is_wanted_again_is_not_thrown_away() -> None:
+    async def test(pulls: Pulls) -> None:
+        ending = threading.Event()
+
+        def slow_to_end(report: Report, stop: threading.Event) -> PullProgress:
+            assert stop.wait(PATIENCE) and ending.wait(PATIENCE)
+            raise Interrupted("stopped")
+
+        def discard(files: Sequence[str]) -> int:
+            raise AssertionError("somebody wants it")
+
+        job = pulls.start("pull", "k", "m", "test", slow_to_end, discard=discard)
+        said = asyncio.create_task(pulls.discard(job.id))
+        await until(job, lambda each: each.note == "stopping")
+        gate = Gate()
+        again = pulls.start("pull", "k", "m", "other", gate, discard=discard)
+        assert again is not job
+        ending.set()
+        assert await said == (True, 0)
+        with pytest.raises(Interrupted) as caught:
+            await steps(job)
+        assert "is kept" in caught.value.hint
+        gate.through.set()
+        assert (await steps(again))[-1].phase is PullPhase.COMPLETE
 
     run(test)
 

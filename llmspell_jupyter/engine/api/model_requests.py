@@ -70,6 +70,7 @@ _AVAILABLE = _body(
 _GARBAGE = _body("Garbage", dry_run=(bool, True))
 _PLACES = _body("Places")
 _FIT = _body("Fit", options=True, model=(_Name, ...))
+_CANCEL: type[Any] = create_model("Cancel", __base__=Strict, discard=(bool, False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,11 @@ def garbage(value: Any) -> tuple[Asked, bool]:
     """Where to look, and whether to remove nothing; raises as ``pull``."""
     body = valid(value, _GARBAGE)
     return _asked(body), body.dry_run
+
+
+def cancel(value: Any) -> bool:
+    """Whether what has come is to be thrown away; raises as ``pull``."""
+    return bool(valid(value, _CANCEL).discard)
 
 
 def fit(value: Any) -> tuple[Asked, LoadOptions]:

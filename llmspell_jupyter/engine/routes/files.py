@@ -73,7 +73,13 @@ class _Files:
         return _answer(self._files.pulls.find(request.path_params["job"]), background=False)
 
     async def cancel(self, request: Request) -> Response:
-        return JSONResponse({"cancelled": self._engine.cancel(request.path_params["job"])})
+        job = request.path_params["job"]
+        # Most who cancel send no body.
+        asked = await json_of(request) if request.headers.get("content-length", "0") != "0" else {}
+        if not model_requests.cancel(asked):
+            return JSONResponse({"cancelled": self._engine.cancel(job)})
+        cancelled, freed = await self._files.pulls.discard(job)
+        return JSONResponse({"cancelled": cancelled, "discarded": freed})
 
     async def available(self, request: Request) -> Response:
         asked, backend, search = model_requests.available(await json_of(request))

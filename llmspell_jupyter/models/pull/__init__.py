@@ -12,6 +12,7 @@ ranges, keeps a journal of what is safe, checks every hash and publishes at once
     addresses   where files are fetched from, and where never
     claim       who fetches a file, among processes
     publish     the store's layout
+    discarding  what has come of a pull that is given up
     space       room on the disk
     limit       bytes per second
     meter       reports
@@ -24,7 +25,7 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import PackageNotFoundError, version
 
 from llmspell_jupyter.errors import Interrupted, PullError, Unreachable
@@ -44,6 +45,13 @@ def pull(
     from llmspell_jupyter.models.pull import puller
 
     return puller.pull(request, report, stop)
+
+
+def discard(request: PullRequest, files: Collection[str]) -> int:
+    """Throw away what has come of a pull that has ended; see ``discarding.discard``."""
+    from llmspell_jupyter.models.pull import discarding
+
+    return discarding.discard(request, files)
 
 
 def key(request: PullRequest) -> str:
