@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from llmspell_jupyter.engine.client import EngineClient
+from llmspell_jupyter.lab.loads import Loads
+from llmspell_jupyter.lab.models import Models
+from llmspell_jupyter.lab.threads import Threads
 from llmspell_jupyter.lab.watch import Watch
+
+if TYPE_CHECKING:
+    from llmspell_jupyter.runtime.local_models import LocalModels
+
+_T = TypeVar("_T")
+
+# Acts may wait for a deaf engine; what is only read on this machine never waits behind them.
+_ACTS, _LOOKS = 16, 4
 
 
 class Desk:
@@ -17,8 +31,43 @@ class Desk:
     Attributes:
         client: The user's engine.
         watch: Its state.
+        loads: Loads that pages began.
     """
 
     def __init__(self, kernels: Callable[[], dict[str, int]] = dict):
         self.client = EngineClient()
-        self.watch = Watch(self.client, kernels)
+        self.loads = Loads(self._changed)
+        self._models = Models(self.client)
+        self.watch = Watch(self.client, kernels, self.loads, self._installed)
+        self._acts = Threads(_ACTS)
+        self._looks = Threads(_LOOKS)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def look(self, work: Callable[[LocalModels], _T]) -> _T:
+        """Look at models of this machine; no engine is asked."""
+        return await self.read(lambda: work(self._models.now()))
+
+    async def read(self, work: Callable[[], _T]) -> _T:
+        """Read something else on this machine."""
+        return await self._looks.run(work)
+
+    async def act(self, work: Callable[[LocalModels], _T]) -> _T:
+        """Ask the engine for something, which is started if need be; pages are told at once."""
+        self._loop = asyncio.get_running_loop()
+        self.watch.rouse()
+        try:
+            return await self._acts.run(lambda: work(self._models.now()))
+        finally:
+            self.watch.rouse()
+
+    def _installed(self) -> object:
+        from llmspell_jupyter.models import store
+
+        found = store.installed(lookup=self._models.now().lookup)
+        return {(each.id, each.path, each.size_bytes, each.modified_at) for each in found}
+
+    def _changed(self) -> None:
+        if self._loop is not None:
+            # It has closed when the server ends.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.watch.rouse)

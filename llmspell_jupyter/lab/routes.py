@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from llmspell_jupyter.lab import acts, views
+from llmspell_jupyter.lab.events import Events
+from llmspell_jupyter.lab.handlers import Get, Nowhere, Post, Route
 
-from llmspell_jupyter.lab.desk import Desk
-from llmspell_jupyter.lab.handlers import Asked, Get, Route
+#: Ids of jobs are those of ``engine.jobs.new_id``.
+_JOB = "([0-9a-f]{32})"
 
+ROUTES = (
+    Route("status", Get, views.status),
+    Route("models", Get, views.models),
+    Route("catalog", Get, views.catalog),
+    Route("profiles", Get, views.profiles_),
+    Route("config/explain", Get, views.explain),
+    Route("events", Events),
+    Route("search", Post, acts.search),
+    Route("fit", Post, acts.fit),
+    Route("info", Post, acts.info),
+    Route("pull", Post, acts.pull),
+    Route("verify", Post, acts.verify),
+    Route("load", Post, acts.load),
+    Route("unload", Post, acts.unload),
+    Route("remove", Post, acts.remove),
+    Route(f"jobs/{_JOB}/cancel", Post, acts.cancel),
+)
 
-async def _status(desk: Desk, asked: Asked) -> Mapping[str, Any]:
-    return await desk.watch.status()
-
-
-ROUTES = (Route("status", Get, _status),)
+#: Answers where no other route does; the last one.
+NOWHERE = Route("(.*)", Nowhere)

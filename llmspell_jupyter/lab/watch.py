@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
 import psutil
 
 from llmspell_jupyter.engine.client import EngineClient
-from llmspell_jupyter.errors import LLMSpellError
+from llmspell_jupyter.errors import STOP_ENGINE, EngineUnavailable, LLMSpellError
+from llmspell_jupyter.lab.loads import Loads
+from llmspell_jupyter.lab.pages import Page
 from llmspell_jupyter.lab.threads import Threads
 
 # How long a page waits for the engine; it is told what was known before then.
 _PATIENCE_SECONDS = 0.1
+
+# Between two looks while somebody watches: when something runs, and when nothing does.
+_BUSY_SECONDS = 0.2
+_IDLE_SECONDS = 1.0
+
+# Between two looks at the models of this machine while somebody watches.
+_MODELS_SECONDS = 2.0
+
+# What changes by itself while nothing happens.
+_RESTLESS = ("seconds", "idle_seconds", "leaves_in_seconds", "rss_bytes")
 
 
 class Watch:
@@ -23,38 +38,137 @@ class Watch:
     Args:
         client: The user's engine.
         kernels: Says which process each kernel of the server is, by the kernel's id.
+        loads: Loads that pages began.
+        installed: Says what is on this machine, as a value that changes with it; may block.
     """
 
-    def __init__(self, client: EngineClient, kernels: Callable[[], dict[str, int]] = dict):
+    def __init__(
+        self,
+        client: EngineClient,
+        kernels: Callable[[], dict[str, int]],
+        loads: Loads,
+        installed: Callable[[], object],
+    ):
         self._client = client
         self._kernels = kernels
-        self._threads = Threads(1)
-        self._look: asyncio.Task[None] | None = None
+        self._loads = loads
+        self._installed = installed
+        self._engine_threads = Threads(1)
+        self._models_threads = Threads(1)
+        self._looking: asyncio.Task[None] | None = None
         self._engine: dict[str, Any] | None = None
-        self._is_stale = False
+        self._pages: set[Page] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._roused = asyncio.Event()
+        self._told: str | None = None
 
     async def status(self) -> dict[str, Any]:
-        """``{engine, machine, kernels, version}``, at once even when the engine is deaf."""
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._refresh())
-        await asyncio.wait({self._look}, timeout=_PATIENCE_SECONDS)
+        """``{engine, machine, kernels, loads, version}``, at once even when the engine is deaf."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.wait({self._looking}, timeout=_PATIENCE_SECONDS)
         engine = self._engine
-        if not self._look.done():
-            engine = {**engine, "stale": True} if engine else {"error": _silent()}
+        if not self._looking.done():
+            engine = {**engine, "stale": True} if engine else {"error": _silent().to_wire()}
         memory = psutil.virtual_memory()
         return {
             "engine": engine,
             "machine": {"memory_total": memory.total, "memory_available": memory.available},
             "kernels": self._kernels(),
-            "version": version("llmspell-jupyter"),
+            "loads": self._loads.to_wire(),
+            "version": _version(),
         }
 
-    async def _refresh(self) -> None:
+    @contextmanager
+    def page(self) -> Iterator[Page]:
+        """A page that watches while the block runs."""
+        page = Page()
+        self._pages.add(page)
+        # Whoever comes is told how things are.
+        self._told = None
+        self.rouse()
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
         try:
-            self._engine = await self._threads.run(self._client.status)
+            yield page
+        finally:
+            self._pages.discard(page)
+            self.rouse()
+
+    def rouse(self) -> None:
+        """Look now: something has begun or ended."""
+        self._roused.set()
+
+    async def _look(self) -> None:
+        try:
+            self._engine = await self._engine_threads.run(self._client.status)
         except LLMSpellError as error:
             self._engine = {"error": error.to_wire()}
+        except Exception as error:
+            # A library's; the page has to hear of it all the same.
+            said = f"The engine cannot be asked: {type(error).__name__}: {error}"
+            self._engine = {"error": EngineUnavailable(said, hint=STOP_ENGINE).to_wire()}
+
+    async def _watch(self) -> None:
+        """Tell the pages, as long as there are any."""
+        models = asyncio.create_task(self._watch_models())
+        try:
+            while self._pages:
+                self._roused.clear()
+                begun = asyncio.get_running_loop().time()
+                status = await self.status()
+                busy = self._is_busy(status)
+                told = json.dumps(status, default=str) if busy else _at_rest(status)
+                if told != self._told:
+                    self._told = told
+                    for page in self._pages:
+                        page.tell(status)
+                took = asyncio.get_running_loop().time() - begun
+                period = _BUSY_SECONDS if busy else _IDLE_SECONDS
+                await _within(self._roused.wait(), max(0.02, period - took))
+        finally:
+            models.cancel()
+
+    async def _watch_models(self) -> None:
+        known: object = None
+        while True:
+            try:
+                found = await self._models_threads.run(self._installed)
+            except (LLMSpellError, OSError):
+                # What is wrong is said where models are listed.
+                found = None
+            if known is not None and found != known:
+                for page in self._pages:
+                    page.tell_models()
+            known = found if found is not None else known
+            await asyncio.sleep(_MODELS_SECONDS)
+
+    def _is_busy(self, status: dict[str, Any]) -> bool:
+        engine = status["engine"] or {}
+        working = any(each.get("state") == "loading" for each in engine.get("workers", ()))
+        return bool(engine.get("jobs")) or working or self._loads.running()
 
 
-def _silent() -> dict[str, Any]:
-    return LLMSpellError("The engine has not answered yet.").to_wire()
+async def _within(waiting: Any, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(waiting, seconds)
+
+
+@functools.cache
+def _version() -> str:
+    return version("llmspell-jupyter")
+
+
+def _at_rest(status: dict[str, Any]) -> str:
+    """The status without what changes by itself."""
+
+    def still(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: still(each) for key, each in value.items() if key not in _RESTLESS}
+        return [still(each) for each in value] if isinstance(value, list) else value
+
+    return json.dumps(still({**status, "machine": None}), default=str)
+
+
+def _silent() -> EngineUnavailable:
+    return EngineUnavailable("The engine has not answered yet.", hint=STOP_ENGINE)
