@@ -1,0 +1,147 @@
+"""Routes by which a page keeps what its cells put out, and gets it back after a reload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from tornado.iostream import StreamClosedError
+
+from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.lab.executions import Execution
+from llmspell_jupyter.lab.handlers import Asked, Get, Post, Route
+from llmspell_jupyter.lab.kernels import Keeper
+
+# A page that waits for news asks again after so long.
+_MOST_SECONDS = 10.0
+
+# Changes within this time are told together: words come faster than pages are drawn.
+_TOGETHER_SECONDS = 0.1
+
+
+class _Read(Get):
+    """Outputs are the kernel's: whoever may not read kernels may not read them here."""
+
+    auth_resource = "kernels"
+
+    async def answer(self, *parts: str) -> None:
+        """Send what the route answers, unless the page has gone while it waited."""
+        with suppress(StreamClosedError):
+            await super().answer(*parts)
+
+
+class _Write(Post):
+    """What is kept is a matter of the kernel, too."""
+
+    auth_resource = "kernels"
+
+
+class Outputs:
+    """What answers there.
+
+    Args:
+        keeper: The kernels that are kept.
+    """
+
+    def __init__(self, keeper: Keeper):
+        self._keeper = keeper
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes."""
+        kernel = "streams/([^/]+)"
+        return (
+            Route(kernel, _Read, self._list),
+            Route(f"{kernel}/keep", _Write, self._keep),
+            Route(f"{kernel}/tell", _Write, self._tell),
+            Route(f"{kernel}/forget", _Write, self._forget),
+            Route(f"{kernel}/move", _Write, self._move),
+        )
+
+    async def _list(self, desk: object, asked: Asked) -> Mapping[str, Any]:
+        """``?path=&after=0&wait=0``: what the cells of a notebook have put out.
+
+        ``{sequence, busy, known, executions: [{id, cell, told, state, count, code, outputs}]}``:
+        all that changed after the sequence number, each with all of its outputs, and the ids of
+        all that there are. With ``wait`` the answer comes once there is any change, or after so
+        many seconds.
+        """
+        path = asked.query.get("path", "")
+        after = int(_number(asked, "after"))
+        kept = self._keeper.get(asked.parts[0])
+        if kept is None:
+            return {"sequence": 0, "busy": False, "known": [], "executions": []}
+        if await kept.changed(after, min(_number(asked, "wait"), _MOST_SECONDS)):
+            await asyncio.sleep(_TOGETHER_SECONDS)
+        recorder = kept.recorder
+        found = list(recorder.of(path))
+        if after > recorder.sequence:
+            after = 0
+        return {
+            "sequence": recorder.sequence,
+            "busy": recorder.busy,
+            "known": [each.id for each in found],
+            "executions": [_wire(each) for each in found if each.sequence > after],
+        }
+
+    async def _keep(self, desk: object, asked: Asked) -> Mapping[str, Any]:
+        """``{}``: keep what the kernel puts out from now on."""
+        await self._keeper.keep(asked.parts[0]).heard()
+        return {}
+
+    async def _tell(self, desk: object, asked: Asked) -> Mapping[str, Any]:
+        """``{path, cell, execution}``: to which cell an execution belongs; keeps the kernel."""
+        told = [_text(asked, name) for name in ("execution", "path", "cell")]
+        kept = self._keeper.keep(asked.parts[0])
+        kept.recorder.tell(*told)
+        kept.wake()
+        return {}
+
+    async def _forget(self, desk: object, asked: Asked) -> Mapping[str, Any]:
+        """``{path, executions: [id]}``: these are in the file, or are not wanted any longer."""
+        executions = asked.body.get("executions")
+        if not isinstance(executions, list):
+            raise RequestError("'executions' is not a list.")
+        if kept := self._keeper.get(asked.parts[0]):
+            kept.recorder.forget(_text(asked, "path"), [str(each) for each in executions])
+            kept.wake()
+        return {}
+
+    async def _move(self, desk: object, asked: Asked) -> Mapping[str, Any]:
+        """``{path, to}``: the notebook has another path now."""
+        if kept := self._keeper.get(asked.parts[0]):
+            kept.recorder.move(_text(asked, "path"), _text(asked, "to"))
+            kept.wake()
+        return {}
+
+
+def _wire(execution: Execution) -> dict[str, Any]:
+    state = "over" if execution.over else "running" if execution.running else "waiting"
+    return {
+        "id": execution.id,
+        "cell": execution.cell,
+        "told": execution.told,
+        "state": state,
+        "count": execution.count,
+        "code": execution.code,
+        "outputs": execution.outputs,
+    }
+
+
+def _text(asked: Asked, name: str) -> str:
+    value = asked.body.get(name)
+    if not isinstance(value, str) or not value or len(value) > 4096:
+        raise RequestError(f"{name!r} is not a text of 1 to 4,096 characters.")
+    return value
+
+
+def _number(asked: Asked, name: str) -> float:
+    try:
+        value = float(asked.query.get(name, "0"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 2**53:
+        raise RequestError(f"{name!r} is not a number from 0 on.")
+    return value
