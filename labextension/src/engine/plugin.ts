@@ -8,9 +8,9 @@ import { Token } from '@lumino/coreutils';
 import { ILLMSpellSettings } from '../settings';
 import { Actions } from './actions';
 import { EngineClient } from './client';
+import { Herald } from './herald';
 import { Library } from './library';
 import { StatusWatch } from './watch';
-import type { IEndedJob } from './wire';
 
 /** The engine as this page knows it; all parts of the page share one. */
 export interface IEngine {
@@ -47,33 +47,10 @@ export const engine: JupyterFrontEndPlugin<IEngine> = {
     };
     settings.changed.connect(apply);
     apply();
-    refreshAfterPulls(watch, library);
+    new Herald(watch, library, actions, trans).start();
     void app.restored.then(() => {
       watch.start();
     });
     return { client, watch, library, actions };
   },
 };
-
-/** Look at the models again when some have come or gone, once somebody has looked at all. */
-function refreshAfterPulls(watch: StatusWatch, library: Library): void {
-  let known = new Set<string>();
-  const refresh = (): void => {
-    if (library.models !== null) {
-      void library.refresh();
-    }
-  };
-  watch.modelsChanged.connect(refresh);
-  watch.changed.connect(() => {
-    const complete = (watch.status?.engine?.ended ?? []).filter(isComplete);
-    const now = new Set(complete.map((job) => job.id));
-    if ([...now].some((id) => !known.has(id))) {
-      refresh();
-    }
-    known = now;
-  });
-}
-
-function isComplete(job: IEndedJob): boolean {
-  return job.kind === 'pull' && job.phase === 'complete';
-}

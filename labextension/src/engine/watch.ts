@@ -3,7 +3,7 @@ import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { EngineClient } from './client';
 import { Fault } from './fault';
-import type { IEvent, IJob, IStatus } from './wire';
+import type { IEvent, IJob, ILoad, IStatus } from './wire';
 
 /** How long the stream stays open after a user's act, or after the last job, in ms. */
 const LINGER = 4_000;
@@ -112,6 +112,7 @@ export class StatusWatch implements IDisposable {
   private get _isLively(): boolean {
     const busy =
       this.jobs.length > 0 ||
+      (this._status?.loads ?? []).some(isRunning) ||
       (this._status?.engine?.workers ?? []).some(
         (worker) => worker.state === 'loading',
       );
@@ -246,4 +247,9 @@ export class StatusWatch implements IDisposable {
       };
     });
   }
+}
+
+/** Whether a load is not over yet. */
+export function isRunning(load: ILoad): boolean {
+  return load.phase !== 'ready' && load.phase !== 'failed';
 }

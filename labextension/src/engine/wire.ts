@@ -23,6 +23,10 @@ export interface IPullProgress {
   readonly percent: number | null;
   readonly note: string;
   readonly job: string;
+  readonly metadata?: {
+    /** Of a check: whether hashes were compared, or only headers read. */
+    readonly checked?: 'sha256' | 'header';
+  };
 }
 
 /** An error of the server, in words. */
@@ -86,6 +90,15 @@ export interface IEngineState {
   readonly stale?: boolean;
 }
 
+/** A load that a page began. */
+export interface ILoad {
+  readonly model: string;
+  /** `ready` or `failed` when it is over. */
+  readonly phase: string;
+  readonly percent: number | null;
+  readonly error: IWireError | null;
+}
+
 /** All that changes by itself. */
 export interface IStatus {
   readonly engine: IEngineState | null;
@@ -95,6 +108,8 @@ export interface IStatus {
   };
   /** Process of each kernel of this server, by the kernel's id. */
   readonly kernels?: Readonly<Record<string, number>>;
+  /** Those under way, and for a while those that are over. */
+  readonly loads?: readonly ILoad[];
 }
 
 /** A model on this machine. */

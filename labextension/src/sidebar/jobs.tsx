@@ -4,6 +4,7 @@ import * as React from 'react';
 
 import { duration, rate, shown, size } from '../engine/text';
 import type { IEndedJob, IJob, IPullProgress } from '../engine/wire';
+import { isRunning } from '../engine/watch';
 import { useDesk } from './desk';
 import { Facts, IconButton, ProgressBar, Section, TextButton } from './parts';
 
@@ -59,10 +60,32 @@ function Running(props: { job: IJob }): React.JSX.Element {
       {job.progress ? (
         <Pulling job={job} progress={job.progress} />
       ) : (
-        <Facts facts={answering(job, trans)} />
+        <Answering job={job} />
       )}
       <Facts facts={[place && trans.__('for %1', shown(place))]} />
     </li>
+  );
+}
+
+/** An answer or a load. */
+function Answering(props: { job: IJob }): React.JSX.Element {
+  const { trans, watch } = useDesk();
+  const { job } = props;
+  const load = (watch.status?.loads ?? []).find(
+    (each) => each.model === job.model && isRunning(each),
+  );
+  const facts = answering(job, trans);
+  return (
+    <>
+      {job.phase === 'loading' ? (
+        <ProgressBar
+          label={trans.__('Loading of %1', shown(job.model))}
+          percent={load?.percent ?? null}
+          text={facts.join(', ')}
+        />
+      ) : null}
+      <Facts facts={facts} className="llmspell-mod-numbers" />
+    </>
   );
 }
 
@@ -165,7 +188,11 @@ function pulling(
     failed: trans.__('failed'),
     cancelled: trans.__('is cancelled'),
   };
-  const first = [words[progress.phase]];
+  // Of a download, numbers say it all.
+  const first =
+    progress.phase === 'downloading' && progress.percent !== null
+      ? []
+      : [words[progress.phase]];
   if (progress.percent !== null) {
     first.push(`${String(progress.percent)} %`);
   }
@@ -221,7 +248,7 @@ function Left(props: { job: IEndedJob }): React.JSX.Element {
       ) : null}
       <Facts facts={[isPull && kept]} className="llmspell-mod-numbers" />
       {!isPaused && job.error ? (
-        <p className="llmspell-note llmspell-mod-error">
+        <p className="llmspell-note llmspell-mod-error" role="alert">
           {shown(job.error.message, 600)}{' '}
           {job.error.hint ? (
             <span className="llmspell-hint">{shown(job.error.hint, 600)}</span>

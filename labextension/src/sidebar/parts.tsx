@@ -63,7 +63,6 @@ export function Section(props: {
       <h2 className="llmspell-sectionTitle">
         <button
           type="button"
-          id={`${id}-title`}
           className="llmspell-fold"
           aria-expanded={isOpen}
           aria-controls={id}
@@ -72,7 +71,9 @@ export function Section(props: {
           }}
         >
           <Caret isOpen={isOpen} />
-          <span className="llmspell-grow">{props.title}</span>
+          <span id={`${id}-title`} className="llmspell-grow">
+            {props.title}
+          </span>
           {props.count ? (
             <span className="llmspell-count">{props.count}</span>
           ) : null}
