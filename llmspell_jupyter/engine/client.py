@@ -31,7 +31,7 @@ class EngineClient(ModelClient):
     """Reaches this user's engine, and starts it when it is needed and absent."""
 
     def status(self, *, start_engine: bool = False) -> dict[str, Any] | None:
-        """What the engine is doing; None when none runs.
+        """What the engine is doing; None when none runs. Looking is no use that keeps it alive.
 
         Raises:
             EngineUnavailable: There is one, but it does not answer.
@@ -40,8 +40,7 @@ class EngineClient(ModelClient):
         async def ask() -> dict[str, Any] | None:
             if start_engine:
                 await start.find_or_start()
-            found = await start.look()
-            return None if found is None else found[1]
+            return await start.look()
 
         return self._wait(ask)
 

@@ -15,6 +15,9 @@ import psutil
 #: Changes when an older client could not talk to a newer engine, or the other way round.
 PROTOCOL = 2
 
+#: Header of requests that only look, as pages do every few seconds: they are no use of an engine.
+LOOK = "X-LLMSpell-Look"
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:

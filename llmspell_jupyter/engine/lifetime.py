@@ -9,8 +9,12 @@ from collections.abc import Callable
 import psutil
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llmspell_jupyter.engine.connection import LOOK
+
 # Looking is cheap and nobody waits for it; a gone server should not leave memory taken for long.
 _LOOK_SECONDS = 1.0
+
+_LOOK = LOOK.lower().encode()
 
 
 class Lifetime:
@@ -57,10 +61,11 @@ class Lifetime:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the request and pass it on."""
-        if scope["type"] != "http":
+        headers = dict(scope["headers"]) if scope["type"] == "http" else None
+        if headers is None or _LOOK in headers:
             await self._app(scope, receive, send)
             return
-        owner = dict(scope["headers"]).get(b"x-llmspell-owner", b"")
+        owner = headers.get(b"x-llmspell-owner", b"")
         if self._owned and owner.isdigit() and len(owner) < 10:
             self.add_owner(int(owner))
         self._open += 1

@@ -19,7 +19,7 @@ import httpx
 
 from llmspell_jupyter.config import environment, paths
 from llmspell_jupyter.engine import connection as connections
-from llmspell_jupyter.engine.connection import PROTOCOL, Connection
+from llmspell_jupyter.engine.connection import LOOK, PROTOCOL, Connection
 from llmspell_jupyter.errors import SEE_LOGS, STOP_ENGINE, EngineUnavailable
 
 _POLL_SECONDS = 0.03
@@ -52,12 +52,17 @@ async def find() -> Connection | None:
     Raises:
         EngineUnavailable: There is one, but it does not answer or speaks another protocol.
     """
-    found = await look()
+    found = await _asked({})
     return None if found is None else found[0]
 
 
-async def look() -> tuple[Connection, dict[str, Any]] | None:
-    """The running engine and its status; otherwise as ``find``."""
+async def look() -> dict[str, Any] | None:
+    """The status of the running engine, which stays no longer for it; otherwise as ``find``."""
+    found = await _asked({LOOK: "1"})
+    return None if found is None else found[1]
+
+
+async def _asked(headers: dict[str, str]) -> tuple[Connection, dict[str, Any]] | None:
     connection = connections.read(paths.connection_file())
     if connection is None:
         return None
@@ -71,7 +76,8 @@ async def look() -> tuple[Connection, dict[str, Any]] | None:
         )
     try:
         async with http_client(connection) as client:
-            status: dict[str, Any] = (await client.get("/api/status")).raise_for_status().json()
+            answer = (await client.get("/api/status", headers=headers)).raise_for_status()
+            status: dict[str, Any] = answer.json()
     except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.HTTPStatusError):
         # Nobody listens, or somebody else does since: the file is a leftover.
         return None

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import psutil
 
+from llmspell_jupyter.engine.client import EngineClient
 from tests.support.engines import (
     ENDLESS,
     PATIENCE,
@@ -20,6 +21,7 @@ from tests.support.engines import (
     connection_file,
     engine,
     gone_within,
+    in_this_process,
     jupyter_llmspell,
     python,
     runs,
@@ -59,6 +61,18 @@ def test_it_ends_when_it_is_idle_and_takes_its_workers_along() -> None:
         assert gone_within(family, FEW)
         assert time.monotonic() - started > 1.5
         assert not connection_file(running.environment).exists()
+
+
+def test_looking_keeps_no_engine_alive() -> None:
+    with (
+        engine(LLMSPELL_ENGINE_IDLE_SECONDS="1.5") as running,
+        in_this_process(running.environment),
+    ):
+        client = EngineClient()
+        assert client.status()
+        wait_for(lambda: not client.status())
+        assert gone_within([running.process], PATIENCE)
+        client.close()
 
 
 def test_a_request_under_way_is_not_idleness() -> None:
