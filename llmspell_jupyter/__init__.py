@@ -57,6 +57,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
     shell.register_magics(ModelMagics(shell, lambda: magics.cells))
     shell.register_magics(BrowserMagics(shell, lambda: magics.cells.runtime, shown_plainly))
+    if comms := getattr(getattr(shell, "kernel", None), "comm_manager", None):
+        comms.register_target("llmspell-jupyter", lambda comm, _: magics.page.opened(comm))
     # Controls are on the page a tenth of a second sooner.
     controls = ["llmspell_jupyter.widgets.model_browser", "llmspell_jupyter.widgets.pull_bar"]
     prepare(*(controls if hasattr(shell, "kernel") else ()))

@@ -17,6 +17,7 @@ from llmspell_jupyter.magics.settings import LLMSpell
 
 if TYPE_CHECKING:
     from llmspell_jupyter.magics.cells import Cells
+    from llmspell_jupyter.magics.page import Page
     from llmspell_jupyter.runtime.views import PullViews
 
 
@@ -56,6 +57,14 @@ class LLMSpellMagics(Magics):
         assert self.shell is not None
         with shown_plainly():
             return Cells(self.shell, self._settings, self._pull_view)
+
+    @cached_property
+    def page(self) -> Page:
+        """What tells pages of this notebook, made when the first of them asks."""
+        from llmspell_jupyter.magics.page import Page
+
+        assert self.shell is not None
+        return Page(self.shell, lambda: self.cells)
 
     @magic_arguments()
     @argument("name", nargs="?", help="a profile; without it, the one in force is shown")
