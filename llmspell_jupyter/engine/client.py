@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from llmspell_jupyter.config import paths
 from llmspell_jupyter.engine import calling, start
+from llmspell_jupyter.engine import connection as connections
 from llmspell_jupyter.engine.generation import Generation, Part
 from llmspell_jupyter.engine.model_client import ModelClient
 from llmspell_jupyter.engine.pull_client import Pull, cancel_path
@@ -36,6 +38,8 @@ class EngineClient(ModelClient):
         Raises:
             EngineUnavailable: There is one, but it does not answer.
         """
+        if not start_engine and connections.read(paths.connection_file()) is None:
+            return None
 
         async def ask() -> dict[str, Any] | None:
             if start_engine:

@@ -1,0 +1,170 @@
+"""What the routes answer: a real server below a path, a real engine, a real hub."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from llmspell_jupyter.config import profiles
+from llmspell_jupyter.models import catalog
+from llmspell_jupyter.types import Lookup
+from tests.lab.conftest import Place
+from tests.lab.routes import DONE, READ
+from tests.support.engines import SMOLLM2, attach, connection_file, wait_for
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything in a folder."""
+    return {
+        str(each.relative_to(folder)): (each.lstat().st_size, each.lstat().st_mtime_ns)
+        for each in folder.rglob("*")
+    }
+
+
+def test_reading_starts_no_engine_writes_nothing_and_asks_no_network(place: Place) -> None:
+    places = [Path(place.environment[name]) for name in ("HOME", "JUPYTER_RUNTIME_DIR")]
+    places.append(place.server.log.parent / "root")
+    # The server itself notes who may log in when somebody does for the first time.
+    place.server.get("status")
+    before = [tree(each) for each in places]
+    for path in READ:
+        if path == "events":
+            with place.server.events() as events:
+                assert next(events)["status"]["engine"] is None
+        else:
+            place.server.http.get(path, params={"key": "models.path"})
+    assert [tree(each) for each in places] == before
+    assert not connection_file(place.environment).exists()
+    assert not psutil.Process(place.server.process.pid).children(recursive=True)
+    assert place.hub.requests == []
+
+
+def test_status_without_an_engine(place: Place) -> None:
+    said = place.server.get("status")
+    assert said["engine"] is None and said["loads"] == []
+    assert 0 < said["machine"]["memory_available"] <= said["machine"]["memory_total"]
+
+
+def test_models_and_catalog(place: Place) -> None:
+    models = {each["id"]: each for each in place.server.get("models")["models"]}
+    assert models[SMOLLM2]["store"] == "bundled" and Path(models[SMOLLM2]["path"]).is_file()
+    said = place.server.get("catalog")
+    offers = {each["id"]: each for each in said["models"]}
+    assert set(catalog.models(Lookup())) <= set(offers)
+    assert offers[SMOLLM2]["installed"]
+    assert said["notes"] == []
+
+
+def test_profiles_and_where_a_value_comes_from(place: Place) -> None:
+    said = place.server.get("profiles")
+    assert [each["name"] for each in said["profiles"]] == [each.name for each in profiles.listing()]
+    assert all(each["description"] for each in said["profiles"])
+    assert (said["default"], said["error"]) == (profiles.DEFAULT, None)
+    key = "providers.candle.default_model"
+    assert "smollm2:135m" in place.server.get("config/explain", key=key)["text"]
+    text = place.server.get("config/explain", key=key, profile="ollama")["text"]
+    assert text.startswith(f"{key} = ")
+
+
+def test_what_is_wrong_is_said_with_what_to_do(place: Place) -> None:
+    for path, body, status, kind in (
+        ("load", {}, 400, "RequestError"),
+        ("load", {"model": 8}, 400, "RequestError"),
+        ("load", {"model": "x", "more": 1}, 400, "RequestError"),
+        ("load", {"model": "nobody/has-it"}, 404, "ModelNotFound"),
+        ("pull", {"model": "m", "bytes_per_second": -1}, 400, "RequestError"),
+        ("info", {"model": "nobody/has-it"}, 404, "ModelNotFound"),
+        ("remove", {"model": SMOLLM2}, 403, "NotRemovable"),
+        (f"jobs/{'0' * 32}/cancel", {"discard": True}, 400, "RequestError"),
+        ("nowhere", {}, 404, "HTTPError"),
+    ):
+        answer = place.server.http.post(path, json=body)
+        said = answer.json()
+        assert (answer.status_code, said["type"]) == (status, kind), (path, said)
+        assert said["message"] and set(said) == {"message", "hint", "type", "data"}
+    for query, kind in (
+        ({}, "RequestError"),
+        ({"key": "models.nothing"}, "ConfigError"),
+        ({"key": "models.path", "profile": "nobodys"}, "UnknownProfile"),
+    ):
+        answer = place.server.http.get("config/explain", params=query)
+        assert (answer.status_code, answer.json()["type"]) == (400, kind), answer.text
+
+
+def test_judging_searching_and_what_is_known(place: Place) -> None:
+    assert place.server.post("fit", model=SMOLLM2)["light"] in ("green", "amber", "red")
+    place.add("lab/searched")
+    found = place.server.post("search", search="searched", backend="candle")
+    assert "lab/searched" in [each["repository"] for each in found["models"]]
+    assert place.server.post("info", model=SMOLLM2)["header"]["general.architecture"] == "llama"
+
+
+def test_a_configuration_that_changes_is_followed(place: Place) -> None:
+    file = Path(place.environment["HOME"], ".llmspell.toml")
+    folder = Path(place.environment["HOME"], "own-models")
+    folder.mkdir()
+    key = "providers.candle.model_directory"
+    file.write_text(f'[providers.candle]\nmodel_directory = "{folder}"\n')
+    try:
+        assert str(folder) in place.server.get("config/explain", key=key)["text"]
+        file.write_text("[providers.candle]\nmodel_directory = 8\n")
+        answer = place.server.http.get("models")
+        assert answer.status_code == 400 and answer.json()["type"] == "ConfigError"
+        said = place.server.get("profiles")
+        assert said["error"]["type"] == "ConfigError" and said["profiles"]
+    finally:
+        file.unlink()
+    assert place.server.get("models")["models"]
+
+
+@contextmanager
+def hanging(place: Place) -> Iterator[None]:
+    """The engine does not answer while the block runs."""
+    assert place.client.status(start_engine=True)
+    running = attach(place.environment)
+    assert running is not None
+    os.kill(running.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(running.process.pid, signal.SIGCONT)
+
+
+def test_an_engine_that_hangs_delays_nobody(place: Place) -> None:
+    place.server.get("catalog")
+    told: list[dict[str, Any]] = []
+    took: list[float] = []
+    with hanging(place), ThreadPoolExecutor(40) as threads:
+        post = place.server.http.post
+        waiting = [threads.submit(post, path, json={"model": SMOLLM2}) for path in DONE * 2]
+        deadline = time.monotonic() + 7
+        while time.monotonic() < deadline:
+            begun = time.monotonic()
+            told.append(place.server.get("status")["engine"])
+            took.append(time.monotonic() - begun)
+            time.sleep(0.05)
+        begun = time.monotonic()
+        for path in ("models", "catalog", "profiles"):
+            place.server.get(path)
+        assert time.monotonic() - begun < 1
+        os.kill(attach_pid(place), signal.SIGCONT)
+        assert all(each.result().status_code < 600 for each in waiting)
+    print(f"\nstatus of a server whose engine hangs: {max(took) * 1000:.0f} ms at most")
+    assert max(took) < 0.2
+    assert any("stale" in each or "error" in each for each in told)
+    assert "does not answer" in str([each.get("error") for each in told])
+    wait_for(lambda: "error" not in (place.server.get("status")["engine"] or {}))
+
+
+def attach_pid(place: Place) -> int:
+    running = attach(place.environment)
+    assert running is not None
+    return running.process.pid
