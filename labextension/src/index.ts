@@ -3,10 +3,13 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { about } from './about';
 import { cells } from './cells/plugin';
 import { engine } from './engine/plugin';
+import { launcher } from './launcher/plugin';
 import { engineStatus } from './notebook/status';
 import { stop } from './notebook/stop';
+import { profile } from './profile/plugin';
 import { settings } from './settings';
 import { sidebar } from './sidebar/plugin';
+import { snippetCommands } from './snippets/plugin';
 
 const plugins: JupyterFrontEndPlugin<unknown>[] = [
   settings,
@@ -16,6 +19,9 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   sidebar,
   engineStatus,
   stop,
+  snippetCommands,
+  launcher,
+  profile,
 ];
 
 export default plugins;

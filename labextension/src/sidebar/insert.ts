@@ -1,9 +1,8 @@
-import { type NotebookPanel, NotebookActions } from '@jupyterlab/notebook';
+import type { NotebookPanel } from '@jupyterlab/notebook';
 
 import { specOf } from '../engine/names';
 import type { IModel } from '../engine/wire';
-
-const EXTENSION = '%load_ext llmspell_jupyter';
+import { insertCell } from '../notebook/insertCell';
 
 /** What the files of models say that turn texts into vectors. */
 const ENCODERS = /bert|mpnet/i;
@@ -44,30 +43,5 @@ function quoted(text: string): string {
 
 /** Put a cell for this model below the active one, and the extension's line where it is missing. */
 export function insertInto(panel: NotebookPanel, model: IModel): void {
-  const notebook = panel.content;
-  const loads = notebook.widgets.some((cell) =>
-    cell.model.sharedModel.getSource().includes(EXTENSION),
-  );
-  if (!loads) {
-    add(panel, EXTENSION);
-  }
-  add(panel, cellFor(model));
-  // The inserted cell runs at once, whether or not the line above it is run before.
-  panel.sessionContext.session?.kernel?.requestExecute({
-    code: EXTENSION,
-    silent: true,
-    store_history: false,
-    stop_on_error: false,
-  });
-}
-
-function add(panel: NotebookPanel, source: string): void {
-  const notebook = panel.content;
-  const active = notebook.activeCell?.model;
-  const isEmpty =
-    active?.type === 'code' && !active.sharedModel.getSource().trim();
-  if (!isEmpty) {
-    NotebookActions.insertBelow(notebook);
-  }
-  notebook.activeCell?.model.sharedModel.setSource(source);
+  insertCell(panel, cellFor(model));
 }
