@@ -3,6 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Actions } from './actions';
 import { Fault } from './fault';
 import type { Library } from './library';
+import { plain } from './names';
 import { shown } from './text';
 import { isRunning, type StatusWatch } from './watch';
 import type { IEndedJob, ILoad } from './wire';
@@ -53,7 +54,7 @@ export class Herald {
   }
 
   private _words(job: IEndedJob): string {
-    const name = shown(job.model);
+    const name = shown(plain(job.model));
     if (job.kind === 'pull') {
       return this.trans.__('%1 is here.', name);
     }
@@ -69,7 +70,7 @@ export class Herald {
     for (const load of loads) {
       if (this._loading.has(load.model) && !isRunning(load)) {
         if (load.error === null) {
-          this._say(this.trans.__('%1 is ready.', shown(load.model)));
+          this._say(this.trans.__('%1 is ready.', shown(plain(load.model))));
         } else {
           this.actions.tell(Fault.of(load.error, load.phase));
         }

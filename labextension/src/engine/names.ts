@@ -28,3 +28,8 @@ export function namesOfOffer(offer: IOffer): string[] {
 export function specOf(model: IModel): string {
   return model.backend === 'ollama' ? `${model.id}@ollama` : model.id;
 }
+
+/** A model as lists name it, of the way in which it was asked for. */
+export function plain(model: string): string {
+  return model.replace(/^hf\.co\//, '').replace(/@candle$/, '');
+}

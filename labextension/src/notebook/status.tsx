@@ -11,9 +11,11 @@ import {
 import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
+import { plain } from '../engine/names';
 import { IEngine } from '../engine/plugin';
 import { rate, shown } from '../engine/text';
 import type { StatusWatch } from '../engine/watch';
+import type { IJob } from '../engine/wire';
 import { OPEN_SIDEBAR } from '../sidebar/plugin';
 
 export const engineStatus: JupyterFrontEndPlugin<void> = {
@@ -92,23 +94,24 @@ function words(watch: StatusWatch, trans: TranslationBundle): string {
     const who =
       answers.length > 1
         ? trans._n('%1 answer', '%1 answers', answers.length, answers.length)
-        : shown(first.model, 30);
+        : shown(plain(first.model), 30);
     return `${who} · ${trans.__('%1 tokens/s', rate(speed))}`;
   }
   const percent = first.progress?.percent;
   const how =
     percent === null || percent === undefined ? '' : ` ${String(percent)} %`;
-  return `${shown(first.model, 30)} · ${kind(first.kind, trans)}${how}`;
+  return `${shown(plain(first.model), 30)} · ${kind(first, trans)}${how}`;
 }
 
-function kind(name: string, trans: TranslationBundle): string {
-  switch (name) {
+function kind(job: IJob, trans: TranslationBundle): string {
+  if (job.phase === 'loading' || job.kind === 'load') {
+    return trans.__('loading');
+  }
+  switch (job.kind) {
     case 'pull':
       return trans.__('download');
     case 'verify':
       return trans.__('check');
-    case 'load':
-      return trans.__('loading');
     default:
       return trans.__('at work');
   }

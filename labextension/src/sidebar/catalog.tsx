@@ -1,7 +1,7 @@
 import * as React from 'react';
 
 import { Fault } from '../engine/fault';
-import { namesOfOffer } from '../engine/names';
+import { namesOfOffer, plain } from '../engine/names';
 import { shown, size } from '../engine/text';
 import type { IJob, IOffer } from '../engine/wire';
 import { useDesk } from './desk';
@@ -117,7 +117,8 @@ function matches(offer: IOffer, words: string): boolean {
 function jobOf(offer: IOffer, jobs: readonly IJob[]): IJob | undefined {
   const names = namesOfOffer(offer);
   return jobs.find(
-    (job) => job.kind === 'pull' && names.includes(job.model.toLowerCase()),
+    (job) =>
+      job.kind === 'pull' && names.includes(plain(job.model).toLowerCase()),
   );
 }
 

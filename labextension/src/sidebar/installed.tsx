@@ -202,10 +202,13 @@ export function Pairs(props: {
   );
 }
 
-/** A number of weights: `135M`, `1.7B`. */
+/** A number of weights: `44K`, `135M`, `1.7B`. */
 export function count(parameters: number | null): string | null {
   if (!parameters) {
     return null;
+  }
+  if (parameters < 1e6) {
+    return `${(parameters / 1e3).toFixed(0)}K`;
   }
   return parameters < 1e9
     ? `${(parameters / 1e6).toFixed(0)}M`

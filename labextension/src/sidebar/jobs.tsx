@@ -2,6 +2,7 @@ import { stopIcon } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { plain } from '../engine/names';
 import { duration, rate, shown, size } from '../engine/text';
 import type { IEndedJob, IJob, IPullProgress } from '../engine/wire';
 import { isRunning } from '../engine/watch';
@@ -40,7 +41,7 @@ export function JobsSection(): React.JSX.Element {
 function Running(props: { job: IJob }): React.JSX.Element {
   const { trans, actions, placeOf } = useDesk();
   const { job } = props;
-  const name = shown(job.model);
+  const name = shown(plain(job.model));
   const place = placeOf(job);
   return (
     <li className="llmspell-card" data-job={job.id}>
@@ -62,7 +63,13 @@ function Running(props: { job: IJob }): React.JSX.Element {
       ) : (
         <Answering job={job} />
       )}
-      <Facts facts={[place && trans.__('for %1', shown(place))]} />
+      <Facts
+        facts={[
+          place && trans.__('for %1', shown(place)),
+          job.progress ? null : duration(job.seconds),
+        ]}
+        className="llmspell-mod-numbers"
+      />
     </li>
   );
 }
@@ -79,7 +86,7 @@ function Answering(props: { job: IJob }): React.JSX.Element {
     <>
       {job.phase === 'loading' ? (
         <ProgressBar
-          label={trans.__('Loading of %1', shown(job.model))}
+          label={trans.__('Loading of %1', shown(plain(job.model)))}
           percent={load?.percent ?? null}
           text={facts.join(', ')}
         />
@@ -98,7 +105,6 @@ function answering(job: IJob, trans: TranslationBundle): string[] {
   if (job.tokens) {
     facts.push(trans._n('%1 token', '%1 tokens', job.tokens, job.tokens));
   }
-  facts.push(duration(job.seconds));
   return facts;
 }
 
@@ -130,7 +136,7 @@ function Pulling(props: {
 }): React.JSX.Element {
   const { trans, actions, confirmDiscard } = useDesk();
   const { job, progress } = props;
-  const name = shown(job.model);
+  const name = shown(plain(job.model));
   const isPull = job.kind === 'pull';
   const isDisabled = actions.isPending(job.id);
   const [first, second] = pulling(progress, isPull, trans);
@@ -163,8 +169,8 @@ function Pulling(props: {
             title={trans.__('Cancel the download of %1', name)}
             isDisabled={isDisabled}
             onClick={() => {
-              void confirmDiscard(job.model).then((sure) =>
-                sure ? actions.discard(job.id, job.model) : undefined,
+              void confirmDiscard(plain(job.model)).then((sure) =>
+                sure ? actions.discard(job.id, plain(job.model)) : undefined,
               );
             }}
           />
@@ -215,7 +221,7 @@ function pulling(
 function Left(props: { job: IEndedJob }): React.JSX.Element {
   const { trans, actions, confirmDiscard } = useDesk();
   const { job } = props;
-  const name = shown(job.model);
+  const name = shown(plain(job.model));
   const isPaused = job.phase === 'cancelled';
   const isPull = job.kind === 'pull';
   const done = job.progress?.done ?? 0;
@@ -283,8 +289,8 @@ function Left(props: { job: IEndedJob }): React.JSX.Element {
             title={trans.__('Delete what has come of %1', name)}
             isDisabled={isDisabled}
             onClick={() => {
-              void confirmDiscard(job.model).then((sure) =>
-                sure ? actions.discard(job.id, job.model) : undefined,
+              void confirmDiscard(plain(job.model)).then((sure) =>
+                sure ? actions.discard(job.id, plain(job.model)) : undefined,
               );
             }}
           />

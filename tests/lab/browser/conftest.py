@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.support import hub_server
 from tests.support.browser import Lab, lab
@@ -11,6 +12,9 @@ from tests.support.engines import in_this_process, runtime_folder
 from tests.support.hub_server import Hub
 from tests.support.tiny_gguf import write_tiny_gguf
 from tests.widgets.browser.conftest import HOSTILE
+
+# A machine at work takes its time.
+expect.set_options(timeout=30_000)
 
 #: A small model of the catalog, and one whose words would act if they were taken for HTML.
 RED, HOSTILE_MODEL = "red", "hostile"
