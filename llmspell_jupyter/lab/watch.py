@@ -22,7 +22,7 @@ from llmspell_jupyter.lab.threads import Threads
 _PATIENCE_SECONDS = 0.1
 
 # Between two looks while somebody watches: when something runs, and when nothing does.
-_BUSY_SECONDS = 0.2
+_BUSY_SECONDS = 0.15
 _IDLE_SECONDS = 1.0
 
 # Between two looks at the models of this machine while somebody watches.
