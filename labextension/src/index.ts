@@ -4,6 +4,7 @@ import { about } from './about';
 import { cells } from './cells/plugin';
 import { engine } from './engine/plugin';
 import { launcher } from './launcher/plugin';
+import { recall } from './notebook/recall';
 import { engineStatus } from './notebook/status';
 import { stop } from './notebook/stop';
 import { profile } from './profile/plugin';
@@ -19,6 +20,7 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   sidebar,
   engineStatus,
   stop,
+  recall,
   snippetCommands,
   launcher,
   profile,

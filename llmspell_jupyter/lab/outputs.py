@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
 from tornado.iostream import StreamClosedError
 
 from llmspell_jupyter.errors import RequestError
@@ -14,11 +15,15 @@ from llmspell_jupyter.lab.executions import Execution
 from llmspell_jupyter.lab.handlers import Asked, Get, Post, Route
 from llmspell_jupyter.lab.kernels import Keeper
 
+_T = TypeVar("_T")
+
 # A page that waits for news asks again after so long.
 _MOST_SECONDS = 10.0
 
-# Changes within this time are told together: words come faster than pages are drawn.
+# Changes within this time are told together: words come faster than pages are drawn. It is
+# longer the more there is, as each time all of it is sent.
 _TOGETHER_SECONDS = 0.1
+_TOGETHER_SECONDS_PER_BYTE = 2e-7
 
 
 class _Read(Get):
@@ -73,9 +78,10 @@ class Outputs:
         kept = self._keeper.get(asked.parts[0])
         if kept is None:
             return {"sequence": 0, "busy": False, "known": [], "executions": []}
-        if await kept.changed(after, min(_number(asked, "wait"), _MOST_SECONDS)):
-            await asyncio.sleep(_TOGETHER_SECONDS)
         recorder = kept.recorder
+        if await kept.changed(after, min(_number(asked, "wait"), _MOST_SECONDS)):
+            size = sum(each.size for each in recorder.of(path) if each.running)
+            await asyncio.sleep(_TOGETHER_SECONDS + size * _TOGETHER_SECONDS_PER_BYTE)
         found = list(recorder.of(path))
         if after > recorder.sequence:
             after = 0
@@ -92,20 +98,20 @@ class Outputs:
         return {}
 
     async def _tell(self, desk: object, asked: Asked) -> Mapping[str, Any]:
-        """``{path, cell, execution}``: to which cell an execution belongs; keeps the kernel."""
-        told = [_text(asked, name) for name in ("execution", "path", "cell")]
+        """``{path, executions: [[id, cell]]}``: the cells of executions; keeps the kernel."""
+        path = _text(asked, "path")
+        executions = _executions(asked, tuple[str, str])
         kept = self._keeper.keep(asked.parts[0])
-        kept.recorder.tell(*told)
+        for execution, cell in executions:
+            kept.recorder.tell(execution, path, cell)
         kept.wake()
         return {}
 
     async def _forget(self, desk: object, asked: Asked) -> Mapping[str, Any]:
         """``{path, executions: [id]}``: these are in the file, or are not wanted any longer."""
-        executions = asked.body.get("executions")
-        if not isinstance(executions, list):
-            raise RequestError("'executions' is not a list.")
+        path, executions = _text(asked, "path"), _executions(asked, str)
         if kept := self._keeper.get(asked.parts[0]):
-            kept.recorder.forget(_text(asked, "path"), [str(each) for each in executions])
+            kept.recorder.forget(path, executions)
             kept.wake()
         return {}
 
@@ -135,6 +141,13 @@ def _text(asked: Asked, name: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 4096:
         raise RequestError(f"{name!r} is not a text of 1 to 4,096 characters.")
     return value
+
+
+def _executions(asked: Asked, kind: type[_T]) -> list[_T]:
+    try:
+        return TypeAdapter(list[kind]).validate_python(asked.body.get("executions"))  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise RequestError(f"'executions' is wrong: {error.errors()[0]['msg']}.") from None
 
 
 def _number(asked: Asked, name: str) -> float:

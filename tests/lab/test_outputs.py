@@ -66,7 +66,7 @@ class Kernel:
     def start(self, code: str, cell: str) -> str:
         """Run a cell as a page does; the execution's id."""
         execution: str = self.client.execute(code)
-        self.post("tell", path=BOOK, cell=cell, execution=execution)
+        self.post("tell", path=BOOK, executions=[[execution, cell]])
         return execution
 
     def list(self, **query: Any) -> dict[str, Any]:
@@ -287,8 +287,9 @@ def test_kernels_that_nobody_keeps(server: Server) -> None:
     ("name", "body"),
     [
         ("tell", {}),
-        ("tell", {"path": BOOK, "cell": 3, "execution": "m"}),
-        ("tell", {"path": "x" * 5000, "cell": "c", "execution": "m"}),
+        ("tell", {"path": BOOK, "executions": [["m", 3]]}),
+        ("tell", {"path": BOOK, "executions": ["mm"]}),
+        ("tell", {"path": "x" * 5000, "executions": []}),
         ("forget", {"path": BOOK}),
         ("forget", {"path": BOOK, "executions": "m"}),
     ],

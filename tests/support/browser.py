@@ -129,7 +129,7 @@ class Lab:
             shown.open(
                 f"http://127.0.0.1:{self.port}/lab/tree/{name}.ipynb?token={self._token}&reset"
             )
-            page.wait_for_function(_READY, timeout=60_000)
+            shown.wait_until_ready()
             yield shown
         except BaseException:
             shown.picture(f"{name}-failed")
@@ -137,10 +137,7 @@ class Lab:
             raise
         finally:
             # Kernels pile up otherwise.
-            page.evaluate(
-                "async () => { const panel = window.jupyterapp.shell.currentWidget;"
-                " await panel.sessionContext.shutdown(); }"
-            )
+            page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
             context.close()
 
 
@@ -180,9 +177,24 @@ class LabNotebook:
         self.page.wait_for_function("() => !!window.jupyterapp", timeout=60_000)
         self.page.evaluate("async () => { await window.jupyterapp.restored; }")
 
+    def wait_until_ready(self) -> None:
+        """Wait until the notebook in front would run what it is asked to."""
+        self.page.wait_for_function(_READY, timeout=60_000)
+
     def reload(self) -> None:
         """Load the page again, as the browser's own button does; the kernel goes on."""
-        self.open(self.page.url)
+        self._come(self.page.url)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Leave the page, as the browser's closing does; it is loaded again afterwards."""
+        address = self.page.url
+        self.page.goto("about:blank")
+        yield
+        self._come(address)
+
+    def _come(self, address: str) -> None:
+        self.open(address)
         self.page.wait_for_function(_CONNECTED, timeout=60_000)
 
     def interrupt(self) -> None:
@@ -195,7 +207,7 @@ class LabNotebook:
             "async () => { const panel = window.jupyterapp.shell.currentWidget;"
             " await panel.sessionContext.restartKernel(); }"
         )
-        self.page.wait_for_function(_READY, timeout=60_000)
+        self.wait_until_ready()
 
     def run(self, number: int) -> None:
         """Run a cell, counted from 0; does not wait for its end."""

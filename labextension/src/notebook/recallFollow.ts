@@ -1,0 +1,173 @@
+import type { ICellModel, ICodeCellModel } from '@jupyterlab/cells';
+import type { CellList } from '@jupyterlab/notebook';
+import { Signal } from '@lumino/signaling';
+
+import { RecalledCell } from './recallCell';
+import type { INews, IRecord, RecallClient } from './recallClient';
+
+/** Between two attempts to reach a server that is away. */
+const AGAIN_MILLISECONDS = 3000;
+
+/**
+ * Brings to the cells of a notebook what was run in them by pages that are gone, until all of it
+ * is over. It looks only at what there was when it began: later executions are of other pages.
+ */
+export class Follower {
+  /**
+   * @param client - The kernel's record.
+   * @param path - The notebook's path at present.
+   * @param cells - The notebook's cells.
+   */
+  constructor(
+    private readonly client: RecallClient,
+    private readonly path: () => string,
+    private readonly cells: CellList,
+  ) {}
+
+  /** Emitted when a cell shows all of an execution that is over. */
+  readonly finished = new Signal<this, string>(this);
+
+  /** Executions of a cell. */
+  of(cell: string): string[] {
+    return [...this.records.values()]
+      .filter((each) => each.cell === cell)
+      .map((each) => each.id);
+  }
+
+  /** Follow to the end. */
+  async run(): Promise<void> {
+    let news = await this.ask();
+    for (const each of news?.executions ?? []) {
+      this.records.set(each.id, each);
+    }
+    while (news !== null && !this.ended) {
+      this.take(news);
+      const { sequence, busy } = news;
+      if (!this.isOpen()) {
+        return;
+      }
+      news = await this.ask(sequence);
+      // What waits while the kernel rests was never sent: its page was left too soon.
+      if (news?.sequence === sequence && !busy && !this.isRunning()) {
+        return;
+      }
+    }
+    this.end();
+  }
+
+  /** Leave a cell alone from now on, as the user has done something with it. */
+  leave(cell: string): void {
+    this.left.add(cell);
+    this.shown.delete(cell);
+  }
+
+  /** Leave all alone. */
+  end(): void {
+    this.ended = true;
+    for (const each of this.shown.values()) {
+      each.release();
+    }
+    this.shown.clear();
+  }
+
+  /** News; null once nobody wants them or the server has none. */
+  private async ask(after?: number): Promise<INews | null> {
+    while (!this.ended) {
+      try {
+        return await this.client.news(this.path(), after);
+      } catch {
+        await new Promise((resolve) => {
+          setTimeout(resolve, AGAIN_MILLISECONDS);
+        });
+      }
+    }
+    return null;
+  }
+
+  private take(news: INews): void {
+    const changed = new Set<string>();
+    for (const each of news.executions) {
+      if (this.records.has(each.id)) {
+        this.records.set(each.id, each);
+        changed.add(each.id);
+      }
+    }
+    const known = new Set(news.known);
+    for (const id of [...this.records.keys()]) {
+      if (!known.has(id)) {
+        this.records.delete(id);
+      }
+    }
+    const latest = this.latest();
+    for (const [cell, shown] of [...this.shown]) {
+      if (latest.get(cell)?.id !== shown.id) {
+        shown.release();
+        this.shown.delete(cell);
+      }
+    }
+    for (const record of latest.values()) {
+      this.show(record, news.busy, changed.has(record.id));
+    }
+  }
+
+  private show(record: IRecord, busy: boolean, isChanged: boolean): void {
+    let shown = this.shown.get(record.cell);
+    if (shown === undefined) {
+      const model = this.find(record.cell);
+      if (model === null) {
+        this.left.add(record.cell);
+        return;
+      }
+      shown = new RecalledCell(model, record.id);
+      this.shown.set(record.cell, shown);
+      isChanged = true;
+    }
+    if (record.state === 'waiting') {
+      shown.wait(busy);
+    } else if (isChanged && record.code !== null) {
+      if (!shown.show(record, record.code)) {
+        this.leave(record.cell);
+      } else if (record.state === 'over') {
+        this.finished.emit(record.id);
+      }
+    }
+  }
+
+  private find(cell: string): ICodeCellModel | null {
+    for (const each of this.cells) {
+      if (each.id === cell && isCode(each)) {
+        return each;
+      }
+    }
+    return null;
+  }
+
+  /** Of each cell that is not left alone, the execution that was asked for last. */
+  private latest(): Map<string, IRecord> {
+    const found = new Map<string, IRecord>();
+    for (const each of this.records.values()) {
+      const other = found.get(each.cell);
+      if (!this.left.has(each.cell) && !(other && other.told > each.told)) {
+        found.set(each.cell, each);
+      }
+    }
+    return found;
+  }
+
+  private isOpen(): boolean {
+    return [...this.latest().values()].some((each) => each.state !== 'over');
+  }
+
+  private isRunning(): boolean {
+    return [...this.latest().values()].some((each) => each.state === 'running');
+  }
+
+  private readonly records = new Map<string, IRecord>();
+  private readonly shown = new Map<string, RecalledCell>();
+  private readonly left = new Set<string>();
+  private ended = false;
+}
+
+function isCode(model: ICellModel): model is ICodeCellModel {
+  return model.type === 'code';
+}
