@@ -91,7 +91,10 @@ function word(stream: StringStream, state: State, field: boolean): string {
   if (ATOMS.has(text)) {
     return 'atom';
   }
-  return GLOBALS.has(text) ? 'variableName.standard' : 'variableName';
+  // In a table, or where it is given a value, such a word is the script's own.
+  return GLOBALS.has(text) && !stream.match(/^\s*=(?!=)/, false)
+    ? 'variableName.standard'
+    : 'variableName';
 }
 
 function token(stream: StringStream, state: State): string | null {

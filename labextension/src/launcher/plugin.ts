@@ -53,6 +53,8 @@ export const launcher: JupyterFrontEndPlugin<void> = {
       // The heading under which Lab lists its own notebooks.
       category: words.load('jupyterlab').__('Notebook'),
       rank: 20,
+      // Under that heading a picture's address counts, not the command's icon.
+      kernelIconUrl: picture(),
     });
     palette?.addItem({
       command: NEW,
@@ -61,6 +63,12 @@ export const launcher: JupyterFrontEndPlugin<void> = {
     });
   },
 };
+
+/** The icon in a colour that can be seen on light and dark. */
+function picture(): string {
+  const svg = spellIcon.svgstr.replace('#616161', '#f37726');
+  return `data:image/svg+xml,${encodeURIComponent(svg)}`;
+}
 
 async function create(
   { commands, serviceManager }: JupyterFrontEnd,
