@@ -31,7 +31,9 @@ export function duration(seconds: number): string {
     : `${String(Math.floor(minutes / 60))} h ${String(minutes % 60)} min`;
 }
 
-/** A speed: `8.4`, `120`. */
+/** A speed: `8.4`, `120`, `1,800`. */
 export function rate(perSecond: number): string {
-  return perSecond.toFixed(perSecond < 10 ? 1 : 0);
+  return perSecond < 10
+    ? perSecond.toFixed(1)
+    : Math.round(perSecond).toLocaleString();
 }

@@ -14,6 +14,9 @@ const EXPECTANT = 2_000;
 /** A stream that says nothing for so long has died, in ms. */
 const SILENCE = 20_000;
 
+/** An engine at work may be late by so much, in ms. */
+const PATIENCE = 2_500;
+
 /** Before the next question after the first that failed, in ms. */
 const LEAST_WAIT = 500;
 /** How long questions stand in for a stream that has failed, in ms. */
@@ -36,6 +39,7 @@ export class StatusWatch implements IDisposable {
   private readonly _modelsChanged = new Signal<this, void>(this);
   private _status: IStatus | null = null;
   private _fault: Fault | null = null;
+  private _lateSince: number | null = null;
   private _livelyUntil = 0;
   private _expectant = 0;
   private _following: AbortController | null = null;
@@ -64,6 +68,11 @@ export class StatusWatch implements IDisposable {
   /** Why nothing newer is known; null while all is well. */
   get fault(): Fault | null {
     return this._fault;
+  }
+
+  /** Whether the engine has not answered for so long that the user has to know. */
+  get isSilent(): boolean {
+    return this._lateSince !== null && Date.now() - this._lateSince >= PATIENCE;
   }
 
   /** What the engine does now. */
@@ -162,8 +171,7 @@ export class StatusWatch implements IDisposable {
       this._changed.emit();
       return false;
     }
-    const engine = this._status?.engine;
-    return engine?.error === undefined && !engine?.stale;
+    return this._lateSince === null;
   }
 
   /** Follow the stream; one that fails leaves the field to questions for a while. */
@@ -188,6 +196,9 @@ export class StatusWatch implements IDisposable {
     };
     // An idle stream has nothing to say, so its end is found by the clock.
     const look = (): void => {
+      if (this._lateSince !== null) {
+        this._changed.emit();
+      }
       if (!this._isLively || document.hidden) {
         stream.abort();
       }
@@ -224,6 +235,12 @@ export class StatusWatch implements IDisposable {
     if (event.status !== undefined) {
       this._status = event.status;
       this._fault = null;
+      const engine = event.status.engine;
+      if (engine?.error === undefined && !engine?.stale) {
+        this._lateSince = null;
+      } else {
+        this._lateSince ??= Date.now();
+      }
       this._changed.emit();
     }
     if (event.models) {

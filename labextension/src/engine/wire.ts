@@ -163,14 +163,9 @@ export interface IFit {
   readonly model: string;
   readonly light: 'green' | 'amber' | 'red';
   readonly device: string;
-  readonly context: number;
-  readonly need: number;
-  readonly free: number;
-  readonly free_where: string;
-  readonly disk_need: number;
-  readonly disk_free: number | null;
   readonly speed: ISpeed | null;
   readonly speed_note: string;
+  /** Lines that say why the light is what it is: memory, speed, disk. */
   readonly reasons: readonly string[];
 }
 

@@ -74,7 +74,7 @@ class EngineItem extends ReactWidget {
 /** What the engine does, in some words. */
 function words(watch: StatusWatch, trans: TranslationBundle): string {
   const engine = watch.status?.engine;
-  if (watch.fault !== null || engine?.error !== undefined || engine?.stale) {
+  if (watch.fault !== null || watch.isSilent) {
     return trans.__('Engine: no answer');
   }
   if (!engine) {

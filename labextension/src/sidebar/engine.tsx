@@ -12,7 +12,7 @@ export function EngineSection(): React.JSX.Element {
   const { watch, trans } = useDesk();
   const { status, fault } = watch;
   const engine = status?.engine ?? null;
-  const state = stateOf(status, fault, trans);
+  const state = stateOf(status, fault, watch.isSilent, trans);
   return (
     <Section title={trans.__('Engine')}>
       <div className="llmspell-state">
@@ -45,6 +45,7 @@ interface IState {
 function stateOf(
   status: IStatus | null,
   fault: Fault | null,
+  isSilent: boolean,
   trans: TranslationBundle,
 ): IState {
   const engine = status?.engine;
@@ -56,7 +57,7 @@ function stateOf(
       why: said(fault),
     };
   }
-  if (status === null) {
+  if (status === null || (engine?.error !== undefined && !isSilent)) {
     return { look: 'off', word: trans.__('Looking…'), more: '', why: '' };
   }
   if (!engine) {
@@ -67,10 +68,13 @@ function stateOf(
       why: trans.__('It starts by itself with the first answer or download.'),
     };
   }
-  if (engine.error !== undefined || engine.stale) {
+  if (isSilent) {
     const error = Fault.of(
       engine.error,
-      trans.__('This is the last that is known of it.'),
+      trans.__(
+        'It is very busy, or it hangs; this is what it said last. To end it, type in a cell: %1',
+        '%llmspell_engine stop',
+      ),
     );
     return {
       look: 'warn',

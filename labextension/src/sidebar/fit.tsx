@@ -3,7 +3,7 @@ import * as React from 'react';
 
 import { Fault } from '../engine/fault';
 import type { Judgement } from '../engine/library';
-import { rate, shown, size } from '../engine/text';
+import { rate, shown } from '../engine/text';
 import type { IFit } from '../engine/wire';
 import { useDesk } from './desk';
 
@@ -48,7 +48,6 @@ function word(fit: IFit, trans: TranslationBundle): string {
 export function Verdict(props: {
   judgement: Judgement;
 }): React.JSX.Element | null {
-  const { trans } = useDesk();
   const { judgement } = props;
   if (judgement === 'asking') {
     return null;
@@ -61,17 +60,7 @@ export function Verdict(props: {
       </p>
     );
   }
-  const lines = [
-    trans.__(
-      'It needs %1 for %2 tokens of context; %3 are free %4.',
-      size(judgement.need),
-      judgement.context.toLocaleString(),
-      size(judgement.free),
-      shown(judgement.free_where, 100),
-    ),
-    ...judgement.reasons,
-    judgement.speed_note,
-  ];
+  const lines = [...judgement.reasons, judgement.speed_note];
   return (
     <ul className="llmspell-verdict" role="status">
       {[...new Set(lines.filter(Boolean))].map((line) => (

@@ -43,6 +43,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('llmspell_jupyter');
     const ask = asking(trans);
+    const names = new KernelNames(app.serviceManager.sessions);
     const desk: IDesk = {
       ...engine,
       trans,
@@ -61,11 +62,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
       },
       placeOf: (job) => {
         const kernel = kernelOf(engine.watch.status, job);
-        const session = find(
-          app.serviceManager.sessions.running(),
-          (each) => each.kernel?.id === kernel,
-        );
-        return kernel && session ? PathExt.basename(session.path) : '';
+        return kernel ? names.of(kernel) : '';
       },
       confirmRemove: (model) =>
         ask(
@@ -130,9 +127,24 @@ function asking(trans: TranslationBundle): Ask {
   };
 }
 
-function find(
-  sessions: IterableIterator<Session.IModel>,
-  fits: (session: Session.IModel) => boolean,
-): Session.IModel | undefined {
-  return Array.from(sessions).find(fits);
+/** The notebooks of kernels. */
+class KernelNames {
+  private readonly _asked = new Set<string>();
+
+  constructor(private readonly sessions: Session.IManager) {}
+
+  /** Name of a kernel's notebook; empty while it is unknown. */
+  of(kernel: string): string {
+    for (const session of this.sessions.running()) {
+      if (session.kernel?.id === kernel) {
+        return PathExt.basename(session.path);
+      }
+    }
+    // Of another page, which has begun it a moment ago.
+    if (!this._asked.has(kernel)) {
+      this._asked.add(kernel);
+      this.sessions.refreshRunning().catch(() => undefined);
+    }
+    return '';
+  }
 }

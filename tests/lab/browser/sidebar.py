@@ -13,6 +13,34 @@ from tests.support.engines import RunningEngine, attach
 
 PANEL = "#llmspell-panel"
 
+# Texts and how far they stand out from what is behind them, as WCAG counts it.
+_CONTRASTS = """panel => {
+  const numbers = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(each => each / 255)
+    .map(each => each <= 0.03928 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, each, i) => sum + each * [0.2126, 0.7152, 0.0722][i], 0);
+  const over = (front, back, share) => front.map((each, i) => share * each + (1 - share) * back[i]);
+  const found = [];
+  for (const node of document.querySelectorAll(`${panel} *`)) {
+    const words = [...node.childNodes].filter(each => each.nodeType === 3)
+      .map(each => each.data).join('').trim();
+    if (!words || node.disabled || !node.getClientRects().length) continue;
+    let back = null;
+    let share = 1;
+    for (let at = node; at && !back; at = at.parentElement) {
+      const style = getComputedStyle(at);
+      const [r, g, b, alpha = 1] = numbers(style.backgroundColor);
+      if (alpha > 0.5) back = [r, g, b];
+      share *= Number(style.opacity);
+    }
+    const [r, g, b, alpha = 1] = numbers(getComputedStyle(node).color);
+    const lights = [light(over([r, g, b], back, share * alpha)), light(back)];
+    const ratio = (Math.max(...lights) + 0.05) / (Math.min(...lights) + 0.05);
+    found.push([ratio, words]);
+  }
+  return found.sort((one, two) => one[0] - two[0]);
+}"""
+
 
 class Sidebar:
     """The open sidebar of a page.
@@ -87,6 +115,11 @@ class Sidebar:
             arg=[name, least],
         )
         return self.percent(name)
+
+    def faintest(self) -> tuple[float, str]:
+        """The text that is hardest to read, and its contrast: 21 is black on white."""
+        ratio, words = self.book.page.evaluate(_CONTRASTS, PANEL)[0]
+        return float(ratio), str(words)
 
     def picture(self, name: str) -> None:
         self.book.picture(f"sidebar-{name}")

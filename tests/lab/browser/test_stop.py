@@ -61,6 +61,7 @@ def test_another_notebook_is_left_alone(opened: Lab) -> None:
         for each in (one, two):
             expect(each.job(SMOLLM2)).to_have_count(2)
             expect(each.section("At work")).to_contain_text("for first.ipynb")
+            expect(each.section("At work")).to_contain_text("for second.ipynb")
         one.picture("two-notebooks")
         one.book.page.evaluate("window.jupyterapp.commands.execute('llmspell:stop')")
         one.book.wait_for_end(1)
