@@ -19,7 +19,7 @@ from llmspell_jupyter.lab.pages import Page
 from llmspell_jupyter.lab.threads import Threads
 
 # How long a page waits for the engine; it is told what was known before then.
-_PATIENCE_SECONDS = 0.1
+_PATIENCE_SECONDS = 0.08
 
 # Between two looks while somebody watches: when something runs, and when nothing does.
 _BUSY_SECONDS = 0.15
