@@ -206,6 +206,28 @@ def test_what_is_cancelled_with_discard_is_thrown_away_once_it_has_ended() -> No
     run(test)
 
 
+def test_the_last_end_of_each_model_is_told_unless_nothing_is_kept() -> None:
+    async def test(pulls: Pulls) -> None:
+        def ends() -> list[tuple[str, str]]:
+            return [(each["model"], each["phase"]) for each in map(PullJob.to_wire, pulls.ended())]
+
+        for _ in range(2):
+            paused = pulls.start("pull", "k", "m:Q4_K_M", "test", Gate())
+            assert pulls.cancel(paused.id)
+            with pytest.raises(Interrupted):
+                await steps(paused)
+        assert ends() == [("m:Q4_K_M", "cancelled")]
+        wire = paused.to_wire()
+        assert wire["error"]["type"] == "Interrupted" and wire["progress"]["files"] == ()
+        await steps(pulls.start("pull", "k", "m:Q4_K_M", "test", at_once))
+        assert ends() == [("m:Q4_K_M", "complete")]
+        given_up = pulls.start("pull", "k", "m:Q4_K_M", "test", Gate(), discard=lambda files: 0)
+        await pulls.discard(given_up.id)
+        assert ends() == []
+
+    run(test)
+
+
 def test_what_is_wanted_again_is_not_thrown_away() -> None:
     async def test(pulls: Pulls) -> None:
         ending = threading.Event()
