@@ -21,7 +21,7 @@ export class RecalledCell {
   wait(busy: boolean): void {
     if (!busy) {
       this.release();
-    } else if (!this.marked && !this.model.isDisposed) {
+    } else if (!this.marked) {
       this.marked = true;
       this.model.executionState = 'running';
     }
@@ -32,13 +32,10 @@ export class RecalledCell {
    *
    * @param record - The execution.
    * @param code - What was run.
-   * @returns False if the cell is gone, or holds other code, and therefore was left alone.
+   * @returns False if the cell holds other code, and therefore was left alone.
    */
   show(record: IRecord, code: string): boolean {
     const { model } = this;
-    if (model.isDisposed) {
-      return false;
-    }
     if (this.shown !== null) {
       change(model.outputs, this.shown, record.outputs);
     } else if (model.sharedModel.getSource() !== code) {

@@ -112,7 +112,8 @@ export class Follower {
 
   private show(record: IRecord, busy: boolean, isChanged: boolean): void {
     let shown = this.shown.get(record.cell);
-    if (shown === undefined) {
+    // A cell that is moved gets another model.
+    if (shown === undefined || shown.model.isDisposed) {
       const model = this.find(record.cell);
       if (model === null) {
         this.left.add(record.cell);

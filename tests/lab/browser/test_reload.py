@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -241,3 +242,82 @@ def test_answer_of_a_model(opened: Lab, word: int) -> None:
         written = [each for each in _texts(book.outputs(1)) if each["output_type"] == "stream"]
         assert "".join(each["text"] for each in written).strip() == answer.strip()
         assert book.outputs(2)[0]["data"]["text/plain"] == str(len(answer))
+
+
+def test_widgets_come_back_with_the_outputs(opened: Lab) -> None:
+    code = """import ipywidgets
+display(ipywidgets.IntSlider(description="slides"))
+with ipywidgets.Output():
+    print("in a widget that is not shown")
+"""
+    with opened.notebook("widget", code + _stream("widget")) as book:
+        book.run(0)
+        _wait_for_word(book, 10)
+        book.reload()
+        _wait_for_prompt(book, "[1]:")
+        book.page.locator(".widget-label", has_text="slides").wait_for()
+        shown, *rest = _texts(book.outputs(0))
+        assert "application/vnd.jupyter.widget-view+json" in shown["data"]
+        assert rest == _whole(1)
+
+
+def test_a_cell_that_is_moved_goes_on(opened: Lab) -> None:
+    with opened.notebook("moved", "'above'", _stream("moved")) as book:
+        book.run(1)
+        _wait_for_word(book, 10, 1)
+        book.reload()
+        _wait_for_word(book, 11, 1)
+        book.page.evaluate(
+            "window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1;"
+            "window.jupyterapp.commands.execute('notebook:move-cell-up')"
+        )
+        _wait_until_whole(book)
+
+
+def test_a_notebook_that_gets_another_name(opened: Lab) -> None:
+    with opened.notebook("before", _stream("before")) as book:
+        book.run(0)
+        _wait_for_word(book, 10)
+        book.page.evaluate(
+            """async () => {
+              const { contents } = window.jupyterapp.serviceManager;
+              await contents.rename('before.ipynb', 'after.ipynb');
+            }"""
+        )
+        book.page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget.context.path === 'after.ipynb'"
+        )
+        book.page.wait_for_url("**/after.ipynb*")
+        book.reload()
+        _wait_until_whole(book)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(500)
+def test_reload_at_many_moments(opened: Lab) -> None:
+    chance = random.Random(7)
+    with opened.notebook("often", _stream("often")) as book:
+        for count in range(1, 26):
+            book.wait_until_ready()
+            book.run(0)
+            book.page.wait_for_timeout(chance.uniform(0, 7000))
+            if chance.random() < 0.5:
+                book.save()
+            book.reload()
+            _wait_until_whole(book, count)
+
+
+def test_a_tab_that_is_closed_and_opened_again(opened: Lab) -> None:
+    with opened.notebook("tab", _stream("tab")) as book:
+        book.run(0)
+        _wait_for_word(book, 20)
+        book.page.evaluate(
+            """async () => {
+              const { shell, commands } = window.jupyterapp;
+              await shell.currentWidget.context.save();
+              shell.currentWidget.dispose();
+              await commands.execute('docmanager:open', { path: 'tab.ipynb' });
+              await shell.currentWidget.context.ready;
+            }"""
+        )
+        _wait_until_whole(book)
