@@ -17,7 +17,7 @@ export interface Settings {
 }
 
 const DEFAULTS: Settings = {
-  defaultProfile: 'candle',
+  defaultProfile: '',
   updateSeconds: 10,
   confirmRemove: true,
   confirmUnload: false,

@@ -32,7 +32,12 @@ export const launcher: JupyterFrontEndPlugin<void> = {
         args.isPalette
           ? trans.__('New LLMSpell notebook')
           : trans.__('LLMSpell notebook'),
-      caption: trans.__('Make a notebook that asks a model of this machine'),
+      caption: () => {
+        const profile = settings.current.defaultProfile;
+        return profile
+          ? trans.__('Make a notebook that asks a model; profile %1', profile)
+          : trans.__('Make a notebook that asks a model');
+      },
       icon: spellIcon,
       execute: async (args) => {
         try {
@@ -47,6 +52,9 @@ export const launcher: JupyterFrontEndPlugin<void> = {
           return null;
         }
       },
+    });
+    settings.changed.connect(() => {
+      app.commands.notifyCommandChanged(NEW);
     });
     card?.add({
       command: NEW,

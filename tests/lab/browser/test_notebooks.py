@@ -89,7 +89,7 @@ def test_launcher_makes_a_notebook_that_runs(opened: Lab) -> None:
         # The card closes its launcher, and what is current afterwards is the new notebook.
         card.click()
         book.wait_until_ready()
-        assert text(book, 0) == f"{LOAD}\n%llmspell_profile candle"
+        assert text(book, 0) == f"{LOAD}\n%llmspell_profile"
         book.page.set_default_timeout(ANSWER_MS)
         book.run_to_end(0)
         book.run_to_end(1)
