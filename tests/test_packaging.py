@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -38,6 +39,8 @@ def test_the_wheel_carries_everything(wheel: Path) -> None:
     assert inside == profiles
     assert any(name.endswith("labextensions/llmspell-jupyter/package.json") for name in names)
     assert any(name.endswith("labextensions/llmspell-jupyter/install.json") for name in names)
+    server = "etc/jupyter/jupyter_server_config.d/llmspell_jupyter.json"
+    assert any(name.endswith(server) for name in names)
     assert "llmspell_jupyter/runtime/sandbox.lua" in names
     assert "llmspell_jupyter/py.typed" in names
     assert "llmspell_jupyter/builtins/models.toml" in names
@@ -72,6 +75,10 @@ print(shell.run_line_magic("lua", "Agent.builder():model('echo'):build():complet
     line = next(line for line in listing.splitlines() if "llmspell-jupyter" in line)
     assert "enabled" in line
     assert "OK" in line
+
+    listing = _run(python, "-m", "jupyter_server", "extension", "list", cwd=tmp_path)
+    assert re.search(r"llmspell_jupyter.*enabled", listing), listing
+    assert re.search(r"llmspell_jupyter.*OK", listing), listing
 
 
 def _site(python: Path, cwd: Path) -> str:

@@ -11,14 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
+import pytest
 
 from llmspell_jupyter.config import profiles
 from llmspell_jupyter.models import catalog
 from llmspell_jupyter.types import Lookup
 from tests.lab.conftest import Place
 from tests.lab.routes import DONE, READ
-from tests.support.engines import SMOLLM2, attach, connection_file, wait_for
+from tests.support.engines import PATIENCE, SMOLLM2, attach, connection_file, wait_for
+from tests.support.jupyter_servers import server
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -173,3 +176,40 @@ def attach_pid(place: Place) -> int:
     running = attach(place.environment)
     assert running is not None
     return running.process.pid
+
+
+def test_looking_is_no_activity(place: Place) -> None:
+    """An idle server may be ended although a page looks on."""
+
+    def last() -> str:
+        answer = place.server.http.get(f"{place.server.url}api/status")
+        return str(answer.json()["last_activity"])
+
+    place.server.post(f"jobs/{'0' * 32}/cancel")
+    before = last()
+    for path in ("status", "models", "catalog", "profiles"):
+        place.server.get(path)
+    with place.server.events() as events:
+        next(events)
+    assert last() == before
+    place.server.post(f"jobs/{'0' * 32}/cancel")
+    assert last() > before
+
+
+def test_a_server_ends_while_its_engine_hangs(place: Place, tmp_path: Path) -> None:
+    with (
+        hanging(place),
+        server(tmp_path, place.environment) as made,
+        ThreadPoolExecutor() as threads,
+        made.events() as events,
+    ):
+        waiting = threads.submit(made.http.post, "fit", json={"model": SMOLLM2})
+        wait_for(lambda: (next(events)["status"]["engine"] or {}).get("error"))
+        begun = time.monotonic()
+        made.process.terminate()
+        made.process.wait(PATIENCE)
+        took = time.monotonic() - begun
+        with pytest.raises(httpx.HTTPError):
+            waiting.result()
+            list(events)
+    assert took < 4
