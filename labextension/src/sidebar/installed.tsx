@@ -157,7 +157,11 @@ function More(props: { model: IModel; isLoaded: boolean }): React.JSX.Element {
       {OWN.has(props.model.store) ? (
         <TextButton
           label={trans.__('Remove')}
-          title={trans.__('Remove %1 from this machine', name)}
+          title={
+            props.isLoaded
+              ? trans.__('Remove %1 from this machine; eject it first', name)
+              : trans.__('Remove %1 from this machine', name)
+          }
           isDisabled={isBusy || props.isLoaded}
           onClick={() => {
             void confirmRemove(props.model.id).then((sure) =>

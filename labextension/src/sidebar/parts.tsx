@@ -58,8 +58,14 @@ export function Section(props: {
 }): React.JSX.Element {
   const [isOpen, setOpen] = React.useState(true);
   const id = React.useId();
+  const keeper = useKeptFocus();
   return (
-    <section className="llmspell-section" aria-labelledby={`${id}-title`}>
+    <section
+      className="llmspell-section"
+      aria-labelledby={`${id}-title`}
+      ref={keeper.ref}
+      onFocus={keeper.onFocus}
+    >
       <h2 className="llmspell-sectionTitle">
         <button
           type="button"
@@ -84,6 +90,39 @@ export function Section(props: {
       </div>
     </section>
   );
+}
+
+/**
+ * Keep the keyboard where it is: a button that goes away, or can no longer be pressed, hands its
+ * place to the first one of its row, else to the heading.
+ */
+function useKeptFocus(): {
+  ref: React.RefObject<HTMLElement>;
+  onFocus: (event: React.FocusEvent<HTMLElement>) => void;
+} {
+  const ref = React.useRef<HTMLElement>(null);
+  const last = React.useRef<HTMLElement | null>(null);
+  const row = React.useRef<Element | null>(null);
+  React.useLayoutEffect(() => {
+    const at = last.current;
+    if (at === null) {
+      return;
+    }
+    const active = document.activeElement;
+    if (active !== null && active !== document.body && active !== at) {
+      last.current = null;
+    } else if (!at.isConnected || at.matches(':disabled')) {
+      const place = row.current?.isConnected ? row.current : ref.current;
+      place?.querySelector<HTMLElement>('button:enabled')?.focus();
+    }
+  });
+  return {
+    ref,
+    onFocus: (event) => {
+      last.current = event.target;
+      row.current = event.target.closest('li');
+    },
+  };
 }
 
 /** The sign of what can be unfolded. */

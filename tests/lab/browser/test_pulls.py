@@ -62,8 +62,10 @@ def test_pause_and_resume(opened: Lab, hub: Hub, name: str) -> None:
         theme(side.book, "Dark")
         side.picture("pull-dark")
         theme(side.book, "Light")
-        job.get_by_role("button", name=f"Pause the download of {name}").click()
+        job.get_by_role("button", name=f"Pause the download of {name}").focus()
+        side.book.page.keyboard.press("Enter")
         expect(job).to_contain_text("paused")
+        expect(side.section("At work").locator(":focus")).to_have_count(1)
         before = side.percent(name)
         assert before > 0
         side.picture("paused")

@@ -48,8 +48,11 @@ def test_models_show_without_an_engine(opened: Lab) -> None:
 def test_load_and_eject(opened: Lab) -> None:
     with beside(opened, "load") as side:
         row = side.installed(SMOLLM2)
-        row.get_by_role("button", name=f"Load {SMOLLM2} into memory").click()
+        row.get_by_role("button", name=f"Load {SMOLLM2} into memory").focus()
+        side.book.page.keyboard.press("Enter")
         expect(row).to_contain_text("ready")
+        # The button has gone, and the keyboard is still in its row.
+        expect(row.locator(":focus")).to_have_count(1)
         expect(row).to_contain_text(re.compile(r"MB in memory · cpu · leaves in 15 min"))
         state = side.section("Engine")
         expect(state).to_contain_text("Running")
