@@ -6,7 +6,7 @@ import { shown, size } from '../engine/text';
 import type { IJob, IOffer } from '../engine/wire';
 import { useDesk } from './desk';
 import { Light, Verdict } from './fit';
-import { count, Pairs, tokens } from './installed';
+import { count, Pairs, tokens } from './pairs';
 import { Caret, Facts, Section, TextButton } from './parts';
 
 /** What can be had: the catalog, or what the hub has for some words. */
