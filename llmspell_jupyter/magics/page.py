@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# A page that is closed or loaded anew does not say so.
+_MOST_PAGES = 16
+
 
 class Page:
     """Answers the pages that show a notebook. Nothing here raises: it would show in a cell.
@@ -45,6 +48,8 @@ class Page:
     def opened(self, comm: Any) -> None:
         """Take in a comm that a page opened, and tell it the state."""
         self._comms[comm.comm_id] = comm
+        while len(self._comms) > _MOST_PAGES:
+            self._comms.pop(next(iter(self._comms))).close()
         comm.on_msg(self._heard)
         comm.on_close(lambda _: self._comms.pop(comm.comm_id, None))
         listed = [{"name": each.name, "about": each.about} for each in profiles.listing()]

@@ -21,7 +21,7 @@ def loaded() -> Iterator[Notebook]:
 
 
 def say(book: Notebook, kind: str, **content: Any) -> str:
-    message = book.client.session.msg(kind, {"comm_id": COMM, "data": {}, **content})
+    message = book.client.session.msg(kind, {"comm_id": COMM, "data": {}} | content)
     book.client.shell_channel.send(message)
     return str(message["header"]["msg_id"])
 
@@ -93,6 +93,13 @@ def test_nothing_is_sent_without_a_page_or_after_it_left(loaded: Notebook) -> No
     open_page(loaded)
     answers(loaded, say(loaded, "comm_close"))
     assert answers(loaded, loaded.begin("%llmspell_profile candle")) == []
+
+
+def test_pages_that_left_without_a_word_are_forgotten(loaded: Notebook) -> None:
+    for number in range(40):
+        answers(loaded, say(loaded, "comm_open", target_name=TARGET, comm_id=f"page-{number}"))
+    told = answers(loaded, loaded.begin("%llmspell_profile minimal"))
+    assert [each["comm_id"] for each in told] == [f"page-{number}" for number in range(24, 40)]
 
 
 def test_page_is_told_when_the_configuration_is_wrong() -> None:

@@ -11,7 +11,7 @@ import {
 } from '@codemirror/state';
 import { type EditorView, keymap } from '@codemirror/view';
 
-import { isLua } from './header';
+import { isHeader, isLua } from './header';
 import { luaMode } from './luaMode';
 
 /** Where `%%lua` stands there is no way to comment a line out. */
@@ -57,7 +57,7 @@ function follow(transaction: Transaction): {
  * @param source - What the editor begins with.
  */
 export function luaCell(source: string): Extension {
-  const lua = isLua(EditorState.create({ doc: source }).doc);
+  const lua = isHeader(source.split('\n', 1)[0] ?? '');
   return [
     // Of several languages the first counts; the editor's own is Python.
     Prec.highest(compartment.of(lua ? support : [])),

@@ -135,3 +135,19 @@ def test_kernel_is_asked_to_complete(opened: Lab) -> None:
         expect(book.page.locator(".jp-Completer-item")).to_have_text("fknown_to_kernelfunction")
         book.page.keyboard.press("Enter")
         expect(line(book, 1, 2)).to_have_text("return known_to_kernel")
+
+
+def test_consoles_know_lua_too(opened: Lab) -> None:
+    with opened.notebook("console", "1") as book:
+        language = book.page.evaluate(
+            """async () => {
+              const { commands } = window.jupyterapp;
+              const { console } = await commands.execute('console:create', {
+                kernelPreference: { name: 'python3' },
+              });
+              const { model, editor } = console.promptCell;
+              model.sharedModel.setSource('%%lua\\nlocal x = 1');
+              return editor.editor.contentDOM.dataset.language;
+            }"""
+        )
+        assert language == "llmspell-lua"
