@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
-import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,45 +17,30 @@ import pytest
 from jupyter_client import BlockingKernelClient
 from jupyter_core.paths import jupyter_runtime_dir
 
+from tests.support import jupyter_servers
 from tests.support.engines import PATIENCE, wait_for
+from tests.support.jupyter_servers import ROOT, Server
 
 BOOK = "a.ipynb"
-
-
-class Server:
-    """A Jupyter Server."""
-
-    def __init__(self, port: int, token: str):
-        self.client = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}/base/",
-            headers={"Authorization": f"token {token}"},
-            timeout=PATIENCE,
-        )
-
-    def post(self, path: str, /, **body: Any) -> httpx.Response:
-        return self.client.post(path, json=body)
-
-    def kernel(self) -> Kernel:
-        return Kernel(self, self.post("api/kernels", name="python3").json()["id"])
 
 
 class Kernel:
     """A kernel of the server, and a client that reaches it without the server."""
 
-    def __init__(self, server: Server, id_: str):
-        self.id = id_
-        self.server = server
+    def __init__(self, http: httpx.Client):
+        self.http = http
+        self.id = http.post("api/kernels", json={"name": "python3"}).json()["id"]
         self.client = BlockingKernelClient()
-        self.client.load_connection_file(str(Path(jupyter_runtime_dir(), f"kernel-{id_}.json")))
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=PATIENCE)
+        self.client.load_connection_file(str(Path(jupyter_runtime_dir(), f"kernel-{self.id}.json")))
+        self.client.start_channels(hb=False)
+        self.client.kernel_info(reply=True, timeout=PATIENCE)
 
     @property
     def url(self) -> str:
-        return f"llmspell/api/streams/{self.id}"
+        return f"{ROOT}/streams/{self.id}"
 
     def post(self, name: str, /, **body: Any) -> httpx.Response:
-        answer = self.server.post(f"{self.url}/{name}", **body)
+        answer = self.http.post(f"{self.url}/{name}", json=body)
         assert answer.status_code == 200, answer.text
         return answer
 
@@ -70,7 +51,7 @@ class Kernel:
         return execution
 
     def list(self, **query: Any) -> dict[str, Any]:
-        answer = self.server.client.get(self.url, params={"path": BOOK, **query})
+        answer = self.http.get(self.url, params={"path": BOOK, **query})
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -93,54 +74,32 @@ class Kernel:
 
     def close(self) -> None:
         self.client.stop_channels()
-        self.server.client.delete(f"api/kernels/{self.id}")
+        self.http.delete(f"api/kernels/{self.id}")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    token = secrets.token_hex(16)
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root"),
-                *(f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.base_url=/base/"),
-                f"--IdentityProvider.token={token}",
-                f"--ServerApp.root_dir={folder}",
-                "--ServerApp.jpserver_extensions={'llmspell_jupyter': True}",
-            ],
-            stdout=output,
-            stderr=output,
-        )
-    made = Server(port, token)
-
-    def answers() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            return made.client.get("api/status").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        wait_for(answers)
+    with jupyter_servers.server(
+        tmp_path_factory.mktemp("server"), os.environ, base="/user/x/"
+    ) as made:
         yield made
-    finally:
-        made.client.close()
-        process.terminate()
-        process.wait(PATIENCE)
-        assert "llmspell_jupyter/lab" not in log.read_text(), log.read_text()
+        said = made.log.read_text()
+        assert "llmspell_jupyter/lab" not in said, said
 
 
 @pytest.fixture
-def kernel(server: Server) -> Iterator[Kernel]:
+def http(server: Server) -> Iterator[httpx.Client]:
+    """Carries the token; paths are below the server's base path."""
+    headers = {"Authorization": f"token {server.token}"}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE) as client:
+        yield client
+
+
+@pytest.fixture
+def kernel(http: httpx.Client) -> Iterator[Kernel]:
     """A kernel that is kept."""
-    made = server.kernel()
+    made = Kernel(http)
     made.post("keep")
-    made.client.execute("pass", reply=True, timeout=PATIENCE)
     yield made
     made.close()
 
@@ -237,11 +196,11 @@ def test_a_restart_ends_what_runs(kernel: Kernel) -> None:
     waiting = kernel.start("1", "d")
     wait_for(lambda: any(each["outputs"] for each in kernel.list()["executions"]))
     assert kernel.list()["busy"]
-    assert kernel.server.post(f"api/kernels/{kernel.id}/restart").status_code == 200
+    assert kernel.http.post(f"api/kernels/{kernel.id}/restart").status_code == 200
     assert kernel.end(execution)["outputs"][0]["text"] == "here\n"
     assert waiting not in kernel.list()["known"]
     assert not kernel.list()["busy"]
-    kernel.client.wait_for_ready(timeout=PATIENCE)
+    kernel.client.kernel_info(reply=True, timeout=PATIENCE)
     assert kernel.end(kernel.start("print('again')", "c"))["outputs"][0]["text"] == "again\n"
 
 
@@ -253,10 +212,9 @@ def test_a_kernel_that_dies_ends_what_runs(kernel: Kernel) -> None:
     assert kernel.end(execution)["outputs"] == told["outputs"]
 
 
-def test_a_kernel_that_is_shut_down_is_kept_no_longer(server: Server) -> None:
-    kernel = server.kernel()
+def test_a_kernel_that_is_shut_down_is_kept_no_longer(http: httpx.Client) -> None:
+    kernel = Kernel(http)
     kernel.post("keep")
-    kernel.client.execute("pass", reply=True, timeout=PATIENCE)
     kernel.start("print(1)", "c")
     kernel.close()
     wait_for(lambda: kernel.list()["sequence"] == 0)
@@ -272,15 +230,15 @@ def test_forgetting_and_moving(kernel: Kernel) -> None:
     assert kernel.list(path="b.ipynb")["known"] == []
 
 
-def test_kernels_that_nobody_keeps(server: Server) -> None:
-    unknown = f"llmspell/api/streams/{uuid.uuid4()}"
+def test_kernels_that_nobody_keeps(http: httpx.Client) -> None:
+    unknown = f"{ROOT}/streams/{uuid.uuid4()}"
     empty = {"sequence": 0, "busy": False, "known": [], "executions": []}
-    assert server.client.get(unknown, params={"path": BOOK}).json() == empty
-    answer = server.post(f"{unknown}/keep")
+    assert http.get(unknown, params={"path": BOOK}).json() == empty
+    answer = http.post(f"{unknown}/keep")
     assert answer.status_code == 404
     assert answer.json()["type"] == "KernelNotFound"
     assert answer.json()["hint"]
-    assert server.post(f"{unknown}/forget", path=BOOK, executions=[]).status_code == 200
+    assert http.post(f"{unknown}/forget", json={"path": BOOK, "executions": []}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -296,18 +254,18 @@ def test_kernels_that_nobody_keeps(server: Server) -> None:
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:40],
 )
 def test_bad_requests(kernel: Kernel, name: str, body: dict[str, Any]) -> None:
-    answer = kernel.server.post(f"{kernel.url}/{name}", **body)
+    answer = kernel.http.post(f"{kernel.url}/{name}", json=body)
     assert answer.status_code == 400
     assert answer.json()["type"] == "RequestError"
 
 
 def test_bad_numbers(kernel: Kernel) -> None:
     for query in ("after=x", "after=-1", "wait=nan", "wait=1e300"):
-        assert kernel.server.client.get(f"{kernel.url}?path=a&{query}").status_code == 400
+        assert kernel.http.get(f"{kernel.url}?path=a&{query}").status_code == 400
 
 
 def test_only_who_may_ask(kernel: Kernel) -> None:
-    with httpx.Client(base_url=kernel.server.client.base_url) as bare:
+    with httpx.Client(base_url=kernel.http.base_url) as bare:
         assert bare.get(kernel.url).status_code == 403
         for name in ("keep", "tell", "forget", "move"):
             assert bare.post(f"{kernel.url}/{name}", json={}).status_code == 403
