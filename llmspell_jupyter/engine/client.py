@@ -108,10 +108,10 @@ class EngineClient(ModelClient):
         Args:
             job_id: Its id.
             discard: Also throw away what has come of a pull, were it ended already; without it
-                the same pull goes on from there.
+                the same pull goes on from there. What Ollama's server fetched stays with it.
 
         Raises:
-            RequestError: Nothing can be thrown away: it is no pull, is of Ollama's or is forgotten.
+            RequestError: Something is to be thrown away of a job that nobody knows any more.
         """
 
         async def ask() -> bool:

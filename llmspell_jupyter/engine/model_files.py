@@ -18,7 +18,8 @@ from typing import Any
 from llmspell_jupyter.engine import messages
 from llmspell_jupyter.engine.jobs import Jobs
 from llmspell_jupyter.engine.metrics import Metrics
-from llmspell_jupyter.engine.pulls import Discard, PullJob, Pulls, Report, Work
+from llmspell_jupyter.engine.pull_job import Discard, PullJob, Report, Work
+from llmspell_jupyter.engine.pulls import Pulls
 from llmspell_jupyter.engine.supervisor import Supervisor
 from llmspell_jupyter.errors import (
     BadModelFile,

@@ -63,6 +63,7 @@ class Loads:
     def __init__(self, changed: Callable[[], None]):
         self._changed = changed
         self._loads: dict[str, Load] = {}
+        self._lock = threading.Lock()
 
     def begin(self, models: LocalModels, name: str) -> bool:
         """Begin to load a model, or join; whether it goes on still. Blocks for a second at most.
@@ -70,13 +71,14 @@ class Loads:
         Raises:
             LLMSpellError: It was refused.
         """
-        load = self._loads.get(name)
-        if load is None or load.ended is not None:
-            load = self._loads[name] = Load(name)
-            threading.Thread(
-                target=self._run, args=(load, models), name="llmspell-load", daemon=True
-            ).start()
-            self._changed()
+        with self._lock:
+            load = self._loads.get(name)
+            if load is None or load.ended is not None:
+                load = self._loads[name] = Load(name)
+                threading.Thread(
+                    target=self._run, args=(load, models), name="llmspell-load", daemon=True
+                ).start()
+        self._changed()
         load.over.wait(_PATIENCE_SECONDS)
         if load.error is not None:
             raise load.error

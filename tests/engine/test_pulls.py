@@ -11,7 +11,8 @@ from contextlib import aclosing
 
 import pytest
 
-from llmspell_jupyter.engine.pulls import PullJob, Pulls, Report, Work
+from llmspell_jupyter.engine.pull_job import PullJob, Report, Work
+from llmspell_jupyter.engine.pulls import Pulls
 from llmspell_jupyter.errors import (
     EngineError,
     EngineUnavailable,
@@ -224,6 +225,19 @@ def test_the_last_end_of_each_model_is_told_unless_nothing_is_kept() -> None:
         given_up = pulls.start("pull", "k", "m:Q4_K_M", "test", Gate(), discard=lambda files: 0)
         await pulls.discard(given_up.id)
         assert ends() == []
+
+    run(test)
+
+
+def test_what_nobody_can_throw_away_is_cancelled_all_the_same() -> None:
+    async def test(pulls: Pulls) -> None:
+        gate = Gate()
+        job = start(pulls, gate)
+        await begun(gate)
+        assert await pulls.discard(job.id) == (True, 0)
+        with pytest.raises(Interrupted) as caught:
+            await steps(job)
+        assert "is kept" in caught.value.hint
 
     run(test)
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from llmspell_jupyter.engine import messages
 from llmspell_jupyter.engine.api import model_requests
 from llmspell_jupyter.engine.engine import Engine
-from llmspell_jupyter.engine.pulls import PullJob
+from llmspell_jupyter.engine.pull_job import PullJob
 from llmspell_jupyter.engine.routes.http import client_of, events, json_of
 from llmspell_jupyter.types import PullProgress
 
