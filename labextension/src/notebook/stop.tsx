@@ -90,7 +90,8 @@ class StopExtension extends DisposableSet {
   ) {
     super();
     const button = new StopButton(panel, engine, trans);
-    if (!panel.toolbar.insertAfter('interrupt', 'llmspell-stop', button)) {
+    // Before the empty part: when it goes, no other button comes under the mouse.
+    if (!panel.toolbar.insertBefore('spacer', 'llmspell-stop', button)) {
       panel.toolbar.addItem('llmspell-stop', button);
     }
     this.add(button);
