@@ -65,17 +65,17 @@ class Kept:
             control.close(linger=0)
 
     async def changed(self, after: int, seconds: float) -> bool:
-        """Wait for a change after this sequence number, at most so long; whether it took time."""
+        """Wait for a change after this sequence number, at most so long; whether there was any."""
         # A number above the present one is of a kernel that was kept before this one.
-        if seconds <= 0 or self.recorder.sequence != after:
-            return False
+        if self.recorder.sequence != after:
+            return True
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
-            done, _ = await asyncio.wait({future}, timeout=seconds)
+            await asyncio.wait({future}, timeout=seconds)
         finally:
             self._waiting.discard(future)
-        return bool(done)
+        return future.done()
 
     def wake(self) -> None:
         """Tell those that wait."""

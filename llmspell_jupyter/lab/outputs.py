@@ -79,7 +79,8 @@ class Outputs:
         if kept is None:
             return {"sequence": 0, "busy": False, "known": [], "executions": []}
         recorder = kept.recorder
-        if await kept.changed(after, min(_number(asked, "wait"), _MOST_SECONDS)):
+        wait = min(_number(asked, "wait"), _MOST_SECONDS)
+        if wait and await kept.changed(after, wait):
             size = sum(each.size for each in recorder.of(path) if each.running)
             await asyncio.sleep(_TOGETHER_SECONDS + size * _TOGETHER_SECONDS_PER_BYTE)
         found = list(recorder.of(path))
