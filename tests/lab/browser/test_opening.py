@@ -87,7 +87,7 @@ def test_plugins_are_activated_in_no_time(opened: Lab) -> None:
     with opened.notebook("activation", "1") as book:
         book.page.add_init_script(_STOPWATCH)
         times: list[dict[str, float]] = []
-        for _ in range(3):
+        for _ in range(2):
             book.reload()
             times.append(book.page.evaluate("window.activations"))
     assert len(times[0]) >= 8
