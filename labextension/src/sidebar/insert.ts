@@ -27,7 +27,7 @@ export function cellFor(model: IModel): string {
     '%%lua',
     'local agent = Agent.builder()',
     ...steps.map((step) => `  :${step}`),
-    'agent:invokeStream("Why is the sky blue?", function(chunk) io.write(chunk.text) end)',
+    'agent:invokeStream("Write two sentences about the sea.", function(chunk) io.write(chunk.text) end)',
   ].join('\n');
 }
 

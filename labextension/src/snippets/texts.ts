@@ -51,7 +51,7 @@ local agent = Agent.builder()
     :system_prompt("You are a helpful assistant.")
     :max_tokens(200)
     :build()
-agent:invokeStream("Why is the sky blue?", function(chunk)
+agent:invokeStream("Write two sentences about the sea.", function(chunk)
     io.write(chunk.text)
 end)`;
 
