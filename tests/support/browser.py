@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -319,10 +320,12 @@ def _server(room: Path, variables: dict[str, str]) -> Iterator[tuple[Path, int, 
     finally:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
         process.terminate()
-        process.wait(PATIENCE)
+        # Jupyter Server waits for ever for a file that it was reading when it was told to end.
         if not gone_within(family, PATIENCE):
             for each in family:
-                each.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+        process.wait(PATIENCE)
 
 
 def _answers(port: int, token: str) -> bool:
