@@ -162,10 +162,12 @@ def test_dry_ends_a_loop(smollm2):
 
 @pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty"])
 def test_penalties_act_on_greedy_answers(smollm2, penalty):
-    prompt = "one one one one one one"
-    looped = write(smollm2, prompt, **LOOP)
-    varied = write(smollm2, prompt, **LOOP, **{penalty: 3.0})
-    assert len(set(varied.split())) > len(set(looped.split()))
+    def variety(**controls):
+        """Share of different words, whatever the words are on this processor."""
+        words = write(smollm2, "one one one one one one", **LOOP, **controls).split()
+        return len(set(words)) / len(words)
+
+    assert variety(**{penalty: 3.0}) > variety()
 
 
 def test_logit_bias_forbids_and_forces(smollm2):
