@@ -39,8 +39,9 @@ agent:execute(string.rep("The sea is wide and the ships are small. ", 350))"""
 
 LOAD = "print('running')\n%model_load smollm2"
 
+# Few words: those that follow differ from processor to processor.
 ANSWER = (
-    "%lua Agent.builder():model('smollm2'):temperature(0):max_tokens(6)"
+    "%lua Agent.builder():model('smollm2'):temperature(0):max_tokens(5)"
     ":system_prompt('You are a helpful assistant.'):build()"
     ":complete('Give me a one-sentence definition of gravity.')"
 )
