@@ -7,7 +7,7 @@ import type { IJob, IOffer } from '../engine/wire';
 import { useDesk } from './desk';
 import { Light, Verdict } from './fit';
 import { count, Pairs, tokens } from './pairs';
-import { Caret, Facts, Section, TextButton } from './parts';
+import { Facts, Fold, Section, TextButton } from './parts';
 
 /** What can be had: the catalog, or what the hub has for some words. */
 export function CatalogSection(): React.JSX.Element {
@@ -136,16 +136,7 @@ function Row(props: {
   const percent = job?.progress?.percent;
   return (
     <li className="llmspell-row">
-      <button
-        type="button"
-        className="llmspell-fold"
-        aria-expanded={isOpen}
-        aria-controls={id}
-        onClick={() => {
-          setOpen(!isOpen);
-        }}
-      >
-        <Caret isOpen={isOpen} />
+      <Fold isOpen={isOpen} setOpen={setOpen} controls={id}>
         <span className="llmspell-name" title={name}>
           {name}
         </span>
@@ -158,7 +149,7 @@ function Row(props: {
               ? trans.__('here')
               : ''}
         </span>
-      </button>
+      </Fold>
       <Facts
         facts={[
           offer.size_bytes ? size(offer.size_bytes) : null,

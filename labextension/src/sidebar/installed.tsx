@@ -7,7 +7,7 @@ import type { IModel, IWorker } from '../engine/wire';
 import { useDesk } from './desk';
 import { memoryOf } from './engine';
 import { count, Pairs, tokens } from './pairs';
-import { Caret, Facts, Section, TextButton } from './parts';
+import { Facts, Fold, Section, TextButton } from './parts';
 
 /** Stores whose models are the user's to remove. */
 const OWN = new Set(['hub', 'folder', 'ollama']);
@@ -66,16 +66,7 @@ function Row(props: {
   const isBusy = actions.isPending(spec);
   return (
     <li className="llmspell-row">
-      <button
-        type="button"
-        className="llmspell-fold"
-        aria-expanded={isOpen}
-        aria-controls={id}
-        onClick={() => {
-          setOpen(!isOpen);
-        }}
-      >
-        <Caret isOpen={isOpen} />
+      <Fold isOpen={isOpen} setOpen={setOpen} controls={id}>
         <span className="llmspell-name" title={name}>
           {name}
         </span>
@@ -84,7 +75,7 @@ function Row(props: {
         >
           {worker ? stateWord(worker.state, trans) : ''}
         </span>
-      </button>
+      </Fold>
       <Facts
         facts={[
           model.size_bytes ? size(model.size_bytes) : null,

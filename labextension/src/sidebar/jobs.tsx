@@ -14,11 +14,12 @@ import { Left, Pulling } from './pulls';
 export function JobsSection(): React.JSX.Element {
   const { watch, actions, trans } = useDesk();
   const jobs = watch.jobs;
-  const working = new Set(jobs.map((job) => job.model));
+  // A download that goes on may be asked for by another of its names.
+  const working = new Set(jobs.map((job) => plain(job.model)));
   const left = (watch.status?.engine?.ended ?? []).filter(
     (job) =>
       job.phase !== 'complete' &&
-      !working.has(job.model) &&
+      !working.has(plain(job.model)) &&
       !actions.isDismissed(job.id),
   );
   return (

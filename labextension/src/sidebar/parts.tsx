@@ -50,6 +50,30 @@ export function IconButton(props: {
   );
 }
 
+/** A button that shows and hides something, and says which it does. */
+export function Fold(props: {
+  isOpen: boolean;
+  setOpen: (isOpen: boolean) => void;
+  /** Id of what it shows. */
+  controls: string;
+  children: React.ReactNode;
+}): React.JSX.Element {
+  return (
+    <button
+      type="button"
+      className="llmspell-fold"
+      aria-expanded={props.isOpen}
+      aria-controls={props.controls}
+      onClick={() => {
+        props.setOpen(!props.isOpen);
+      }}
+    >
+      <Caret isOpen={props.isOpen} />
+      {props.children}
+    </button>
+  );
+}
+
 /** A part of the sidebar under a heading that folds it away. */
 export function Section(props: {
   title: string;
@@ -67,23 +91,14 @@ export function Section(props: {
       onFocus={keeper.onFocus}
     >
       <h2 className="llmspell-sectionTitle">
-        <button
-          type="button"
-          className="llmspell-fold"
-          aria-expanded={isOpen}
-          aria-controls={id}
-          onClick={() => {
-            setOpen(!isOpen);
-          }}
-        >
-          <Caret isOpen={isOpen} />
+        <Fold isOpen={isOpen} setOpen={setOpen} controls={id}>
           <span id={`${id}-title`} className="llmspell-grow">
             {props.title}
           </span>
           {props.count ? (
             <span className="llmspell-count">{props.count}</span>
           ) : null}
-        </button>
+        </Fold>
       </h2>
       <div id={id} className="llmspell-sectionBody" hidden={!isOpen}>
         {props.children}
@@ -126,7 +141,7 @@ function useKeptFocus(): {
 }
 
 /** The sign of what can be unfolded. */
-export function Caret(props: { isOpen: boolean }): React.JSX.Element {
+function Caret(props: { isOpen: boolean }): React.JSX.Element {
   const icon = props.isOpen ? caretDownIcon : caretRightIcon;
   return (
     <icon.react tag="span" className="llmspell-caret" aria-hidden="true" />
