@@ -293,11 +293,11 @@ def test_a_notebook_that_gets_another_name(opened: Lab) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(300)
 def test_reload_at_many_moments(opened: Lab) -> None:
     chance = random.Random(7)
     with opened.notebook("often", _stream("often")) as book:
-        for count in range(1, 26):
+        for count in range(1, 11):
             book.wait_until_ready()
             book.run(0)
             book.page.wait_for_timeout(chance.uniform(0, 7000))
