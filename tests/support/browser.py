@@ -118,6 +118,12 @@ class Lab:
         self.pictures.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
+    def beside(self, **variables: str) -> Iterator[Lab]:
+        """Another JupyterLab for the same browser, of which there is one at a time."""
+        with _server(variables) as (root, port, token):
+            yield Lab(root, port, token, self._browser)
+
+    @contextmanager
     def notebook(self, name: str, *cells: str) -> Iterator[LabNotebook]:
         """A notebook with these cells, open and with its kernel ready."""
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
@@ -276,11 +282,7 @@ class LabNotebook:
 def lab(**variables: str) -> Iterator[Lab]:
     """A JupyterLab in a private folder, and a browser; its kernels see these variables."""
     program = chromium()
-    with (
-        tempfile.TemporaryDirectory(prefix="lab-") as room,
-        _server(Path(room), variables) as (root, port, token),
-        sync_playwright() as playwright,
-    ):
+    with _server(variables) as (root, port, token), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
         try:
             yield Lab(root, port, token, browser)
@@ -289,7 +291,16 @@ def lab(**variables: str) -> Iterator[Lab]:
 
 
 @contextmanager
-def _server(room: Path, variables: dict[str, str]) -> Iterator[tuple[Path, int, str]]:
+def _server(variables: dict[str, str]) -> Iterator[tuple[Path, int, str]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="lab-") as room,
+        _server_in(Path(room), variables) as served,
+    ):
+        yield served
+
+
+@contextmanager
+def _server_in(room: Path, variables: dict[str, str]) -> Iterator[tuple[Path, int, str]]:
     folders = {name: str(room / name) for name in ("root", "workspaces", "settings")}
     for each in folders.values():
         Path(each).mkdir()

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser import Lab, lab
+from tests.support.browser import Lab
 from tests.support.engines import in_this_process, runtime_folder
 from tests.support.hub_server import Hub
 
@@ -50,34 +50,38 @@ window._JUPYTERLAB = Object.defineProperty({}, NAME, {
 
 
 @pytest.fixture
-def fresh(hub: Hub, tmp_path: Path) -> Iterator[tuple[Lab, dict[str, str]]]:
+def fresh(opened: Lab, hub: Hub, tmp_path: Path) -> Iterator[tuple[Lab, dict[str, str]]]:
     """A JupyterLab of whose engine nobody has asked anything, and its environment."""
     variables = {**hub.environment, "HF_HOME": str(tmp_path / "huggingface")}
-    with runtime_folder(**variables) as environment, in_this_process(environment), lab() as made:
+    with (
+        runtime_folder(**variables) as environment,
+        in_this_process(environment),
+        opened.beside() as made,
+    ):
         yield made, environment
 
 
 def test_opening_notebooks_starts_writes_and_asks_nothing(
     fresh: tuple[Lab, dict[str, str]], hub: Hub
 ) -> None:
-    opened, environment = fresh
+    made, environment = fresh
     assert NOTEBOOKS
     asked = len(hub.requests)
     for path in NOTEBOOKS:
         sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
-        with opened.notebook(path.stem, *sources) as book:
-            before = (opened.root / path.name).read_bytes()
+        with made.notebook(path.stem, *sources) as book:
+            before = (made.root / path.name).read_bytes()
             engine = book.page.locator("#jp-main-statusbar").get_by_text("Engine: off")
             expect(engine).to_be_visible()
             book.page.wait_for_load_state("networkidle")
             assert book.requests == []
             assert book.dialogs == []
-            assert (opened.root / path.name).read_bytes() == before
+            assert (made.root / path.name).read_bytes() == before
     folders = [environment["JUPYTER_RUNTIME_DIR"], environment["JUPYTER_DATA_DIR"]]
     written = [path for folder in folders for path in Path(folder).rglob("*llmspell*")]
     assert written == []
     assert not Path(environment["HF_HOME"]).exists()
-    assert {path.name for path in opened.root.iterdir()} - {".ipynb_checkpoints"} == {
+    assert {path.name for path in made.root.iterdir()} - {".ipynb_checkpoints"} == {
         path.name for path in NOTEBOOKS
     }
     assert len(hub.requests) == asked
