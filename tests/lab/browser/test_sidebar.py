@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
 from playwright.sync_api import expect
 
+from llmspell_jupyter.engine import control
+from llmspell_jupyter.engine.client import EngineClient
 from tests.lab.browser.cells import text, theme
 from tests.lab.browser.conftest import HOSTILE, HOSTILE_MODEL, RED
 from tests.lab.browser.sidebar import PANEL, beside, engine
@@ -20,6 +23,16 @@ FOREIGN = "img, script, iframe, object, embed, a, svg:not([data-icon])"
 
 # What WCAG asks of small text.
 READABLE = 4.5
+
+
+@pytest.fixture(autouse=True)
+def no_engine(opened: Lab) -> None:
+    """Each begins without an engine, and without what others left in it."""
+    client = EngineClient()
+    try:
+        control.stop(client)
+    finally:
+        client.close()
 
 
 def test_models_show_without_an_engine(opened: Lab) -> None:
