@@ -88,6 +88,8 @@ class Kept:
         if self._ports != self._manager.ports:
             self._stream.close(linger=0)
             self._open()
+        # The channel finds its way back by itself, some time after the kernel is there again.
+        self._heard.clear()
         self.recorder.restarted()
         self.wake()
 
