@@ -217,11 +217,16 @@ def test_a_load_goes_on_without_the_page_and_says_how_it_ended(place: Place) -> 
 
 
 def test_an_answer_is_told_and_cancelled(place: Place) -> None:
-    from llmspell_jupyter.types import GenerationRequest
+    from llmspell_jupyter.types import GenerationRequest, Sampling
 
     with watching(place) as stream:
         answer = place.client.generate(
-            GenerationRequest(SMOLLM2, prompt="a b a b a b a b", max_tokens=4000)
+            GenerationRequest(
+                SMOLLM2,
+                prompt="a b a b a b a b",
+                max_tokens=4000,
+                sampling=Sampling(temperature=0, repeat_penalty=1),
+            )
         )
         said = stream.wait_for(lambda event: [j for j in jobs(event, "answer") if j["tokens"] > 5])
         (job,) = jobs(said, "answer")
