@@ -113,7 +113,7 @@ def _unfinished(folder: Path, old: _Old) -> Iterator[Garbage]:
         size = removal.size_of(path)
         if path.name.startswith(removal.REMOVED):
             yield Garbage(path, size, "its removal was interrupted")
-        elif old(path) and not claim.is_alive(_partial_of(path)):
+        elif old(path) and not claim.is_alive(path):
             yield Garbage(path, size, "a download that nobody goes on with")
     for path in _entries(folder / "blobs"):
         if path.name.endswith(_INCOMPLETE) and old(path):
@@ -152,7 +152,7 @@ def _blobs(folder: Path, old: _Old) -> Iterator[Garbage]:
 def _is_busy(folder: Path, old: _Old) -> bool:
     """Whether a pull may yet name what it has published."""
     partials = _entries(folder / removal.OURS)
-    return any(claim.is_alive(_partial_of(path)) for path in partials) or any(
+    return any(claim.is_alive(path) for path in partials) or any(
         path.name.endswith(_INCOMPLETE) and not old(path) for path in _entries(folder / "blobs")
     )
 
@@ -197,10 +197,6 @@ def _of_ollama(root: Path, old: _Old) -> Iterator[Garbage]:
             f"rm {shlex.quote(str(path))}",
             kept=True,
         )
-
-
-def _partial_of(path: Path) -> Path:
-    return path.with_name(f"{path.name.split('.')[0]}.part")
 
 
 def _entries(folder: Path) -> list[Path]:

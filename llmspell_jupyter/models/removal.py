@@ -199,7 +199,7 @@ def _drop_partials(folder: Path, blobs: set[str] | None) -> int:
         name = path.name.split(".")[0]
         if not name or (blobs is not None and name not in blobs):
             continue
-        if not claim.is_alive(path.with_name(f"{name}.part")):
+        if not claim.is_alive(path):
             freed += discard(path)
     return freed
 

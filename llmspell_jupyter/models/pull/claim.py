@@ -175,9 +175,9 @@ class Claim:
         return fresh
 
 
-def path_of(partial: Path) -> Path:
-    """The claim of a partial file."""
-    return partial.with_suffix(SUFFIX)
+def path_of(path: Path) -> Path:
+    """The claim that a file among the partial ones belongs to: all before the first dot."""
+    return path.with_name(path.name.partition(".")[0] + SUFFIX)
 
 
 def read(path: Path) -> Owner | None:
@@ -191,9 +191,9 @@ def read(path: Path) -> Owner | None:
         return None
 
 
-def is_alive(partial: Path) -> bool:
-    """Whether somebody is fetching the file of which this is a part."""
-    return _is_alive(path_of(partial))
+def is_alive(path: Path) -> bool:
+    """Whether somebody is at work on what a file among the partial ones belongs to."""
+    return _is_alive(path_of(path))
 
 
 def sweep(folder: Path) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from llmspell_jupyter.errors import BadModelFile, PullError
 from llmspell_jupyter.models import gguf_reader, inspect, safetensors, spec
-from llmspell_jupyter.models.pull import partial
+from llmspell_jupyter.models.pull import claim, partial
+from llmspell_jupyter.models.pull.pace import PACE
 from llmspell_jupyter.models.store import hub_cache
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Place:
         self.root = spec.file_in(cache, spec.repository_folder(plan.repository))
         self.snapshot = self.root / "snapshots" / spec.commit(plan.commit)
         self.partials = self.root / partial.FOLDER
+        self._stage = self.partials / f"{_STAGED}{secrets.token_hex(4)}{partial.SUFFIX}"
         for file in plan.files:
             if not _BLOB.fullmatch(file.blob):
                 raise PullError(
@@ -102,22 +104,33 @@ class Place:
             verified: Files whose bytes are not in the store yet, and where they are.
         """
         self.make_folders()
-        if verified:
-            mode = 0o666 & ~self._umask()
-            (self.root / "blobs").mkdir(exist_ok=True)
-            for file, path in verified:
-                path.chmod(mode)
-                path.replace(self.blob(file))
-                partial.remove(path)
-        self._show_snapshot()
-        self._show_ref()
+        # It tells those who sweep that what is staged here is of use.
+        mine = claim.Claim(self._stage, silent_seconds=PACE.silent_seconds)
+        mine.take()
+        try:
+            if verified:
+                mode = 0o666 & ~self._umask()
+                (self.root / "blobs").mkdir(exist_ok=True)
+                for file, path in verified:
+                    path.chmod(mode)
+                    path.replace(self.blob(file))
+                    partial.remove(path)
+            self._show_snapshot()
+            self._show_ref()
+        finally:
+            mine.release()
 
     def sweep(self) -> None:
         """Remove what earlier pulls of this repository left and nobody will use."""
         with contextlib.suppress(OSError):
             for path in [*self.partials.glob(f"{_STAGED}*")]:
-                shutil.rmtree(path, ignore_errors=True)
+                if claim.SUFFIX not in path.name and not claim.is_alive(path):
+                    _discard(path)
         partial.sweep(self.partials, {file.path: file.blob for file in self.plan.files})
+
+    def _staged(self) -> Path:
+        """A new name for what is not to be seen before it is whole."""
+        return self._stage.with_suffix(f".{secrets.token_hex(4)}")
 
     def _no_link(self, folder: Path) -> None:
         if folder.is_symlink():
@@ -134,7 +147,7 @@ class Place:
                 self._link(self.snapshot, file, replace=True)
             return
         # As deep in the repository's folder as where it will be: its links are relative.
-        staged = self.partials / f"{_STAGED}{secrets.token_hex(4)}"
+        staged = self._staged()
         staged.mkdir()
         try:
             for file in self.plan.files:
@@ -155,7 +168,7 @@ class Place:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         up = "../" * (2 + file.path.count("/"))
-        fresh = self.partials / f"{_STAGED}{secrets.token_hex(4)}" if replace else path
+        fresh = self._staged() if replace else path
         try:
             fresh.symlink_to(f"{up}blobs/{file.blob}")
         except (OSError, NotImplementedError):
@@ -182,13 +195,13 @@ class Place:
         with contextlib.suppress(OSError):
             if path.read_text("utf-8") == self.snapshot.name:
                 return
-        fresh = self.partials / f"{_STAGED}{secrets.token_hex(4)}"
+        fresh = self._staged()
         fresh.write_text(self.snapshot.name, encoding="utf-8")
         fresh.replace(path)
 
     def _umask(self) -> int:
         """The process's mask, read without changing it for a moment under other threads."""
-        path = self.partials / f"{_STAGED}{secrets.token_hex(4)}"
+        path = self._staged()
         disk = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             return 0o666 & ~os.fstat(disk).st_mode
@@ -218,6 +231,13 @@ def check_header(file: RemoteFile, path: Path) -> None:
             hint="Nothing of it was kept; take another repository of the model.",
             data={"file": file.path, "cause": cause},
         ) from None
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int | None:

@@ -313,15 +313,16 @@ class _Pull:
         self._meter.show(PullPhase.DOWNLOADING, done, note)
 
     def _already(self, place: Place) -> PullProgress:
-        note = ""
-        if place is self._place:
-            # A branch may have been moved to a commit that was fetched before.
-            with contextlib.suppress(OSError):
-                place.publish([])
-            place.remove_folders()
         if place is not self._place:
             note = f"It is in the shared store {place.cache}; nothing was fetched."
-        return self._complete(place, 0, [note] if note else [])
+            return self._complete(place, 0, [note])
+        # A branch may have been moved to a commit that was fetched before.
+        with contextlib.suppress(OSError):
+            place.publish([])
+        # Who published it may have been killed before it put its tools away.
+        place.sweep()
+        place.remove_folders()
+        return self._complete(place, 0, [])
 
     def _complete(self, place: Place, downloaded: int, notes: Sequence[str]) -> PullProgress:
         self._check_lock(place)

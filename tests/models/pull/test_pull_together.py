@@ -108,6 +108,30 @@ def test_p3_the_claim_of_a_killed_process_is_taken_over(hub: Hub, model: Pulls) 
     assert model.left() == []
 
 
+def test_what_one_left_who_was_killed_after_publishing_is_put_away(model: Pulls) -> None:
+    model.pull()
+    folder = model.root / ".llmspell"
+    folder.mkdir()
+    for name in ("0123456789" * 4, "snapshot-aaaaaaaa"):
+        _write(folder / f"{name}.claim", _dead())
+    (folder / "snapshot-aaaaaaaa.00000000").mkdir()
+    (folder / "snapshot-aaaaaaaa.11111111").symlink_to("../../blobs/nothing")
+    assert model.pull().metadata["downloaded"] == 0
+    assert not folder.exists()
+
+
+def test_what_another_one_is_about_to_publish_stays(hub: Hub, model: Pulls) -> None:
+    folder = model.root / ".llmspell"
+    folder.mkdir(parents=True)
+    other = Claim(folder / "snapshot-aaaaaaaa.part", silent_seconds=5)
+    assert other.take()
+    staged = folder / "snapshot-aaaaaaaa.00000000"
+    staged.mkdir()
+    model.pull()
+    model.pull()
+    assert staged.is_dir() and other.path.exists()
+
+
 class Clock:
     """Stands still unless it is moved."""
 
