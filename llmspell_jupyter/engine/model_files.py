@@ -67,6 +67,13 @@ class ModelFiles:
             *("pull", key, request.model, client, work),
             secret=request.sources.token,
             discard=discard,
+            asked={
+                "model": request.model,
+                "quantization": request.quantization,
+                "revision": request.revision,
+                "force": request.force,
+                "bytes_per_second": request.bytes_per_second,
+            },
         )
         self._lookups[job.id] = request.lookup
         return job

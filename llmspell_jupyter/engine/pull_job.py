@@ -7,9 +7,10 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from llmspell_jupyter.engine import messages
@@ -59,6 +60,7 @@ class PullJob:
         error: What it failed with, once it has.
         is_over: Whether it has ended.
         discard: Throws away what has come; None where nothing can be.
+        asked: Values that ask for the same again, as a page does; may be empty.
         discards: Whether that is to be done when it has ended, or is done.
 
     Args:
@@ -69,6 +71,7 @@ class PullJob:
         work: What to do.
         secret: Text that is told to nobody, such as a token; may be empty.
         discard: As above.
+        asked: As above.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class PullJob:
         work: Work,
         secret: str,
         discard: Discard | None = None,
+        asked: Mapping[str, Any] = MappingProxyType({}),
     ):
         self.kind = kind
         self.key = key
@@ -89,6 +93,7 @@ class PullJob:
         self.error: LLMSpellError | None = None
         self.is_over = False
         self.discard = discard
+        self.asked = asked
         self.discards = False
         self._work = work
         self._secret = secret
@@ -223,6 +228,7 @@ class PullJob:
             "tokens_per_second": None,
             "seconds": round(time.monotonic() - self._started, 1),
             "viewers": len(self._viewers),
+            "asked": dict(self.asked),
             "progress": messages.pull_to_wire(said),
             "error": None if self.error is None else self.error.to_wire(),
         }

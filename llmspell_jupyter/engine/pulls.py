@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
 
 from llmspell_jupyter.engine.jobs import JobKind
 from llmspell_jupyter.engine.pull_job import Discard, PullJob, Work
@@ -69,6 +71,7 @@ class Pulls:
         *,
         secret: str | None = None,
         discard: Discard | None = None,
+        asked: Mapping[str, Any] = MappingProxyType({}),
     ) -> PullJob:
         """The job that does this: one under way with the same key, or a new one.
 
@@ -80,6 +83,7 @@ class Pulls:
             work: What to do; called on a thread of its own.
             secret: Text that is told to nobody, such as a token.
             discard: Throws away what has come of it.
+            asked: Values that ask for the same again.
 
         Raises:
             EngineUnavailable: The engine is about to end.
@@ -92,7 +96,7 @@ class Pulls:
                     return job
                 # What has come of it is wanted again.
                 job.discards = False
-        job = PullJob(kind, key, model, client, work, secret or "", discard)
+        job = PullJob(kind, key, model, client, work, secret or "", discard, asked)
         self._running[job.id] = job
         self._advance()
         return job

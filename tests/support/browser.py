@@ -36,6 +36,7 @@ _FLAGS = [
 
 _LAB_CONFIG = """
 c.LabApp.expose_app_in_browser = True
+c.JupyterNotebookApp.expose_app_in_browser = True
 c.LabApp.workspaces_dir = {workspaces!r}
 c.LabApp.user_settings_dir = {settings!r}
 c.LabApp.news_url = None
@@ -124,17 +125,23 @@ class Lab:
             yield Lab(root, port, token, self._browser)
 
     @contextmanager
-    def notebook(self, name: str, *cells: str) -> Iterator[LabNotebook]:
-        """A notebook with these cells, open and with its kernel ready."""
+    def notebook(self, name: str, *cells: str, page: str = "lab/tree") -> Iterator[LabNotebook]:
+        """A notebook with these cells, open and with its kernel ready.
+
+        Args:
+            name: Of its file, without the ending.
+            cells: What is in its cells.
+            page: ``lab/tree`` is JupyterLab, ``notebooks`` Notebook 7.
+        """
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
         book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(book, self.root / f"{name}.ipynb")
         context = self._browser.new_context(viewport={"width": 1280, "height": 900})
-        page = context.new_page()
-        shown = LabNotebook(self, page, name)
+        tab = context.new_page()
+        shown = LabNotebook(self, tab, name)
         try:
             shown.open(
-                f"http://127.0.0.1:{self.port}/lab/tree/{name}.ipynb?token={self._token}&reset"
+                f"http://127.0.0.1:{self.port}/{page}/{name}.ipynb?token={self._token}&reset"
             )
             shown.wait_until_ready()
             yield shown
@@ -144,7 +151,7 @@ class Lab:
             raise
         finally:
             # Kernels pile up otherwise.
-            page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
+            tab.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
             context.close()
 
 

@@ -10,6 +10,7 @@ import {
 import type { ICodeCellModel } from '@jupyterlab/cells';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
+import { headerOf } from './header';
 import { type FailedLine, lastError } from './lastError';
 
 const mark = StateEffect.define<FailedLine | null>();
@@ -32,20 +33,18 @@ function decorations(
 ): DecorationSet {
   const failed = view.state.field(marked);
   const { doc } = view.state;
-  if (!failed || failed.line > doc.lines) {
+  // Blank lines above `%%lua` are not there for the kernel.
+  const number = (failed?.line ?? 0) + (headerOf(doc)?.number ?? 1) - 1;
+  if (!failed || number > doc.lines) {
     return Decoration.none;
   }
-  const { from, to, text } = doc.line(failed.line);
+  const { from, to, text } = doc.line(number);
   // A cell that was edited after it ran, and saved so, has another line there.
   const begin = from + text.length - text.trimStart().length;
   if (text.trimEnd() !== failed.text.trimEnd() || begin === to) {
     return Decoration.none;
   }
-  const label = trans.__(
-    'Line %1 failed: %2',
-    String(failed.line),
-    failed.message,
-  );
+  const label = trans.__('Line %1 failed: %2', String(number), failed.message);
   return Decoration.set(
     Decoration.mark({
       class: 'llmspell-errorLine',

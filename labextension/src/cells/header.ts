@@ -1,13 +1,19 @@
-import type { Text } from '@codemirror/state';
+import type { Line, Text } from '@codemirror/state';
 
 const HEADER = /^%%lua(?:\s|$)/;
 
-/** Whether a line, the first of a cell, makes it a Lua cell. */
+/** Whether this line makes a cell one of Lua, when there are at most blank lines above it. */
 export function isHeader(line: string): boolean {
   return HEADER.test(line);
 }
 
-/** Whether this is the text of a Lua cell. */
-export function isLua(text: Text): boolean {
-  return isHeader(text.line(1).text);
+/** The line that makes this text one of a Lua cell; null when none does. */
+export function headerOf(text: Text): Line | null {
+  for (let number = 1; number <= text.lines; number++) {
+    const line = text.line(number);
+    if (line.text.trim()) {
+      return isHeader(line.text) ? line : null;
+    }
+  }
+  return null;
 }

@@ -1,4 +1,4 @@
-/* The language of a cell follows its first line, within the change that alters it. */
+/* The language of a cell follows its first line that is not blank, within each change. */
 
 import { LanguageSupport, StreamLanguage } from '@codemirror/language';
 import {
@@ -7,16 +7,17 @@ import {
   type Extension,
   Prec,
   type StateEffect,
+  Text,
   type Transaction,
 } from '@codemirror/state';
 import { type EditorView, keymap } from '@codemirror/view';
 
-import { isHeader, isLua } from './header';
+import { headerOf } from './header';
 import { luaMode } from './luaMode';
 
 /** Where `%%lua` stands there is no way to comment a line out. */
 const comments = EditorState.languageData.of((state, position) =>
-  state.doc.lineAt(position).number === 1
+  position <= (headerOf(state.doc)?.to ?? -1)
     ? []
     : [{ commentTokens: { line: '--' } }],
 );
@@ -25,8 +26,8 @@ const comments = EditorState.languageData.of((state, position) =>
 function keepHeader(view: EditorView): false {
   const { doc, selection } = view.state;
   const { from, to } = selection.main;
-  const header = doc.line(1);
-  if (from <= header.to && to > header.to) {
+  const header = headerOf(doc);
+  if (header && from <= header.to && to > header.to) {
     view.dispatch({ selection: { anchor: header.to + 1, head: to } });
   }
   return false;
@@ -45,19 +46,19 @@ function follow(transaction: Transaction): {
   if (!transaction.docChanged) {
     return null;
   }
-  const lua = isLua(transaction.newDoc);
-  return lua === isLua(transaction.startState.doc)
+  const lua = headerOf(transaction.newDoc) !== null;
+  return lua === (headerOf(transaction.startState.doc) !== null)
     ? null
     : { effects: compartment.reconfigure(lua ? support : []) };
 }
 
 /**
- * Makes an editor one of Lua while its first line says so.
+ * Makes an editor one of Lua while its text says so.
  *
  * @param source - What the editor begins with.
  */
 export function luaCell(source: string): Extension {
-  const lua = isHeader(source.split('\n', 1)[0] ?? '');
+  const lua = headerOf(Text.of(source.split('\n'))) !== null;
   return [
     // Of several languages the first counts; the editor's own is Python.
     Prec.highest(compartment.of(lua ? support : [])),

@@ -99,6 +99,10 @@ function word(stream: StringStream, state: State, field: boolean): string {
 
 function token(stream: StringStream, state: State): string | null {
   if (state.first) {
+    if (!stream.string.trim()) {
+      stream.skipToEnd();
+      return null;
+    }
     state.first = false;
     if (isHeader(stream.string)) {
       stream.skipToEnd();

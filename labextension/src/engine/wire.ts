@@ -51,6 +51,8 @@ export interface IJob {
   readonly seconds: number;
   /** How many watch it; of downloads and checks only. */
   readonly viewers?: number;
+  /** Of downloads: what to ask for to go on. */
+  readonly asked?: IPullRequest;
   readonly progress?: IPullProgress;
 }
 
@@ -172,7 +174,10 @@ export interface IFit {
 /** What a pull is asked for. */
 export interface IPullRequest {
   readonly model: string;
-  readonly quantization?: string;
+  readonly quantization?: string | null;
+  readonly revision?: string | null;
+  readonly force?: boolean;
+  readonly bytes_per_second?: number;
 }
 
 /** A message of the stream. */

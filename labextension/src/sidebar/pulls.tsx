@@ -107,7 +107,10 @@ export function Left(props: { job: IEndedJob }): React.JSX.Element {
   const kept = total
     ? trans.__('%1 of %2 are here', size(done), size(total))
     : '';
-  const isDisabled = actions.isPending(job.model) || actions.isPending(job.id);
+  const again = isPull && job.asked ? job.asked : { model: job.model };
+  const isDisabled = [job.id, job.model, again.model].some((each) =>
+    actions.isPending(each),
+  );
   return (
     <li className="llmspell-card" data-job={job.id}>
       <div className="llmspell-cardHead">
@@ -156,9 +159,7 @@ export function Left(props: { job: IEndedJob }): React.JSX.Element {
           isMain
           isDisabled={isDisabled}
           onClick={() =>
-            void (isPull
-              ? actions.pull({ model: job.model })
-              : actions.verify(job.model))
+            void (isPull ? actions.pull(again) : actions.verify(job.model))
           }
         />
         {isPull && done ? (

@@ -6,6 +6,13 @@ from typing import Any
 
 from tests.support.browser import LabNotebook
 
+#: A cell that is written for a minute: greedy and without a penalty, it goes on like that.
+ENDLESS = """%%lua
+local agent = Agent.builder():model("smollm2"):temperature(0):max_tokens(3900)
+  :sampling({repeat_penalty = 1}):build()
+agent:invokeStream("Repeat a b a b a b for ever, and write nothing else.", function(chunk) end)
+"""
+
 # Whether a word of a line has the colour that the theme gives to a kind of word.
 _LOOKS = """([cell, number, word, kind]) => {
   const lines = document.querySelectorAll('.jp-CodeCell')[cell].querySelectorAll('.cm-line');

@@ -63,6 +63,17 @@ def test_language_follows_first_line(opened: Lab) -> None:
         wait_for_look(book, 0, 2, "local", "keyword", so=False)
 
 
+def test_blank_lines_may_stand_above(opened: Lab) -> None:
+    with opened.notebook("blank", "\n  \n%%lua\nlocal x = 1", "\nlocal = 1\n%%lua") as book:
+        wait_for_look(book, 0, 4, "local", "keyword")
+        assert looks(book, 0, 3, "%%lua", "meta")
+        assert not looks(book, 1, 2, "local", "keyword")
+        press(book, 0, 4, "Control+a", "Control+/")
+        assert text(book, 0) == "\n  \n%%lua\n-- local x = 1"
+        press(book, 0, 1, "Home", "x")
+        wait_for_look(book, 0, 3, "%%lua", "meta", so=False)
+
+
 def test_kernel_comes_anew_and_cell_stays_lua(opened: Lab) -> None:
     with opened.notebook("restart", "%%lua\nlocal x = 1", "local = 1") as book:
         book.restart()

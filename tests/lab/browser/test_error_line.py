@@ -53,6 +53,13 @@ def test_line_is_underlined_when_the_notebook_is_opened(opened: Lab) -> None:
         expect(marks(book, 1)).to_have_count(0)
 
 
+def test_blank_lines_above_do_not_count(opened: Lab) -> None:
+    with opened.notebook("blank-failed", LOAD, f"\n\n{WRONG}") as book:
+        book.run_to_end(0)
+        book.run_to_end(1)
+        expect(marks(book, 1)).to_have_text("print(foo.bar)")
+
+
 def test_mark_goes_when_the_cell_runs_well(opened: Lab) -> None:
     with opened.notebook("again", LOAD, "%%lua\nprint(foo.bar)", "%lua foo = {bar = 1}") as book:
         book.run_to_end(0)

@@ -80,6 +80,24 @@ def test_pause_and_resume(opened: Lab, hub: Hub, name: str) -> None:
         side.picture("pulled")
 
 
+def test_resume_asks_for_the_same(opened: Lab, hub: Hub, name: str) -> None:
+    wanted = hub.repositories[name].resolve("main")
+    assert wanted is not None
+    hub.add(name, pulls.files(1024, seed=1))
+    line = f"%model_pull {name} --revision {wanted.sha} --background"
+    with beside(opened, "again", "%load_ext llmspell_jupyter", line) as side:
+        side.book.run_to_end(0)
+        side.book.run_to_end(1)
+        side.wait_for_percent(name, 1)
+        job = side.job(name)
+        job.get_by_role("button", name=f"Pause the download of {name}").click()
+        job.get_by_role("button", name=f"Go on with the download of {name}").click()
+        hub.mend()
+        side.section("On this machine").locator("li").filter(has_text=name).wait_for()
+    snapshots = _store() / "hub" / f"models--{name.replace('/', '--')}" / "snapshots"
+    assert [each.name for each in snapshots.iterdir()] == [wanted.sha]
+
+
 def test_cancel_deletes(opened: Lab, name: str, hub: Hub) -> None:
     with beside(opened, "cancel") as side:
         begin(side, name)

@@ -7,18 +7,12 @@ import re
 import psutil
 from playwright.sync_api import expect
 
+from tests.lab.browser.cells import ENDLESS
 from tests.lab.browser.sidebar import beside, jobs
 from tests.support.browser import Lab
 from tests.support.engines import PATIENCE, SMOLLM2, wait_for
 
 LOAD = "%load_ext llmspell_jupyter\nimport os\nprint(os.getpid())"
-
-# Written for a minute: greedy and without a penalty, it goes on like that.
-ENDLESS = """%%lua
-local agent = Agent.builder():model("smollm2"):temperature(0):max_tokens(3900)
-  :sampling({repeat_penalty = 1}):build()
-agent:invokeStream("Repeat a b a b a b for ever, and write nothing else.", function(chunk) end)
-"""
 
 
 def test_a_deaf_kernel_is_stopped_in_the_engine(opened: Lab) -> None:
