@@ -126,7 +126,7 @@ class _Ranged:
         self._at = at
 
     def read(self, size: int) -> bytes:
-        from llmspell_jupyter.models.pull import ranged
+        from llmspell_jupyter.models.transfer.ranged import ranged
 
         end = min(self._at + size, self._size)
         if end <= self._at:

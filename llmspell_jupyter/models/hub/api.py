@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmspell_jupyter.errors import ModelNotFound, PullError
 from llmspell_jupyter.models import spec
 from llmspell_jupyter.models.hub import problems
+from llmspell_jupyter.models.transfer import addresses
 from llmspell_jupyter.types import Sources
 
 if TYPE_CHECKING:
@@ -167,8 +168,6 @@ class Api:
         return left
 
     def _same_hub(self, url: str) -> str:
-        from llmspell_jupyter.models.pull import addresses
-
         if addresses.target(url, self._sources).ours:
             return url
         raise addresses.refused(url.partition("?")[0], "questions go to the hub alone")

@@ -12,6 +12,7 @@ from llmspell_jupyter.errors import BadModelFile, HashMismatch, InvalidModelSpec
 from llmspell_jupyter.models import nearest, spec
 from llmspell_jupyter.models.hub import files, problems
 from llmspell_jupyter.models.hub.api import Api
+from llmspell_jupyter.models.transfer.ranged import ranged
 from llmspell_jupyter.types import ModelSpec, PullRequest, Sources
 
 if TYPE_CHECKING:
@@ -195,8 +196,6 @@ def _id(entry: CatalogModel | None, repository: str, quantization: str | None) -
 
 def _index(made: Plan, index: RemoteFile, sources: Sources) -> Any:
     """The file that says which shards there are; it is needed to know what to fetch."""
-    from llmspell_jupyter.models.pull import ranged
-
     if 0 < index.size <= _MOST_INDEX:
         text = ranged(file_url(made, index, sources), sources, 0, index.size)
         try:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 from llmspell_jupyter.errors import Interrupted, LLMSpellError, PullError
 from llmspell_jupyter.models.pull import limit, space
-from llmspell_jupyter.models.pull.addresses import AGAIN
 from llmspell_jupyter.models.pull.pace import Pace
 from llmspell_jupyter.models.pull.partial import Partial
 from llmspell_jupyter.models.pull.ranges import Part
-from llmspell_jupyter.models.pull.transport import Again, Changed, Client, Line, Wanted
+from llmspell_jupyter.models.transfer.addresses import AGAIN
+from llmspell_jupyter.models.transfer.client import Client, Wanted
+from llmspell_jupyter.models.transfer.failures import Again, Changed
+from llmspell_jupyter.models.transfer.line import Line
 
 #: Name of its threads.
 THREAD = "llmspell pull"

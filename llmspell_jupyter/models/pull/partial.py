@@ -15,7 +15,7 @@ from llmspell_jupyter.models.pull import claim, journal
 from llmspell_jupyter.models.pull.journal import Header, Journal
 from llmspell_jupyter.models.pull.pace import PACE, Pace
 from llmspell_jupyter.models.pull.ranges import Part, Parts, Ranges
-from llmspell_jupyter.models.pull.sockets import Sockets
+from llmspell_jupyter.models.transfer.sockets import Sockets
 
 if TYPE_CHECKING:
     from llmspell_jupyter.models.hub import RemoteFile

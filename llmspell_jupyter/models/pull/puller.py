@@ -22,15 +22,15 @@ from llmspell_jupyter.errors import (
     Unreachable,
 )
 from llmspell_jupyter.models.pull import limit, partial, publish, space
-from llmspell_jupyter.models.pull.addresses import AGAIN
 from llmspell_jupyter.models.pull.claim import Claim
 from llmspell_jupyter.models.pull.download import Download
 from llmspell_jupyter.models.pull.meter import Meter
 from llmspell_jupyter.models.pull.pace import PACE, Pace
 from llmspell_jupyter.models.pull.partial import Partial
 from llmspell_jupyter.models.pull.publish import Place
-from llmspell_jupyter.models.pull.sockets import Sockets
-from llmspell_jupyter.models.pull.transport import Client, Wanted
+from llmspell_jupyter.models.transfer.addresses import AGAIN
+from llmspell_jupyter.models.transfer.client import Client, Wanted
+from llmspell_jupyter.models.transfer.sockets import Sockets
 from llmspell_jupyter.types import Lookup, PullPhase, PullProgress, PullRequest
 
 if TYPE_CHECKING:
@@ -171,7 +171,12 @@ class _Pull:
         if not partials:
             return [], 0
         sockets = Sockets()
-        client = Client(self._request.sources, sockets, self._pace)
+        client = Client(
+            self._request.sources,
+            sockets,
+            connect_seconds=self._pace.connect_seconds,
+            stall_seconds=self._pace.stall_seconds,
+        )
         missing = sum(
             each.file.size - partial.held(self._place.partials, each.file.blob) for each in partials
         )

@@ -18,16 +18,19 @@ import psutil
 import pytest
 
 from llmspell_jupyter.errors import LLMSpellError, PullError, Refused, Unreachable
-from llmspell_jupyter.models import pull
-from llmspell_jupyter.models.pull import addresses, transport
-from llmspell_jupyter.models.pull.sockets import Sockets
-from llmspell_jupyter.models.pull.transport import Again, Client, Line, Wanted
+from llmspell_jupyter.models.transfer import addresses
+from llmspell_jupyter.models.transfer.client import Client, Wanted, tls
+from llmspell_jupyter.models.transfer.failures import Again
+from llmspell_jupyter.models.transfer.line import Line
+from llmspell_jupyter.models.transfer.ranged import ranged
+from llmspell_jupyter.models.transfer.sockets import Sockets
 from llmspell_jupyter.types import Sources
 from tests.support import hub_server, pulls
 from tests.support.hub_server import Hub
 from tests.support.pulls import KEY, QUICK, WEIGHTS, Pulls
 
 TOKEN = "hf_secretsecretsecret"
+WAITS = {"connect_seconds": QUICK.connect_seconds, "stall_seconds": QUICK.stall_seconds}
 
 
 @contextmanager
@@ -178,7 +181,7 @@ def test_p6_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
                 connected.extend(addresses)
                 raise Unreachable("not now")
 
-        client = Client(Sources(), Recording(), QUICK)
+        client = Client(Sources(), Recording(), **WAITS)
         line = Line(client)
         with pytest.raises(Again):
             line.get(Wanted("https://cdn.hf.co/x", "x"), 0, 10)
@@ -283,11 +286,11 @@ def test_p7_a_token_that_is_none_is_not_quoted(token: str) -> None:
 def test_a_part_of_a_file_is_read_by_the_same_rules(hub: Hub, model: Pulls) -> None:
     whole = bytes(pulls.files()[WEIGHTS])  # type: ignore[arg-type]
     url = f"{hub.url}/{pulls.REPOSITORY}/resolve/main/{WEIGHTS}"
-    assert pull.ranged(url, hub.sources(), 10, 5000) == whole[10:5000]
-    assert pull.ranged(url, hub.sources(), len(whole) - 5, len(whole) + 100) == whole[-5:]
+    assert ranged(url, hub.sources(), 10, 5000) == whole[10:5000]
+    assert ranged(url, hub.sources(), len(whole) - 5, len(whole) + 100) == whole[-5:]
     hub.fault(KEY, "redirect", to="http://169.254.169.254/")
     with pytest.raises(Refused, match=r"169\.254\.169\.254"):
-        pull.ranged(url, hub.sources(), 0, 100)
+        ranged(url, hub.sources(), 0, 100)
 
 
 def test_files_come_through_the_proxy_that_is_set(
@@ -299,7 +302,7 @@ def test_files_come_through_the_proxy_that_is_set(
         monkeypatch.setenv("http_proxy", f"http://user:pass%20word@127.0.0.1:{port}")
         monkeypatch.setenv("no_proxy", "")
         url = f"{hub.url}/{pulls.REPOSITORY}/resolve/main/{WEIGHTS}"
-        assert len(pull.ranged(url, hub.sources(), 0, 1000)) == 1000
+        assert len(ranged(url, hub.sources(), 0, 1000)) == 1000
     assert requests[0].startswith(f"GET {hub.url}/".encode())
     assert b"Proxy-Authorization: Basic dXNlcjpwYXNzIHdvcmQ=" in requests[0]
 
@@ -311,10 +314,10 @@ def test_a_proxy_is_asked_for_a_tunnel_to_a_server_over_tls(
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("no_proxy", "")
         with pytest.raises(Unreachable, match=r"proxy.*407"):
-            pull.ranged("https://hub.example/x", Sources(endpoint="https://hub.example"), 0, 10)
+            ranged("https://hub.example/x", Sources(endpoint="https://hub.example"), 0, 10)
         # A number of a private network is not asked for, whoever connects to it.
         with pytest.raises(Refused):
-            pull.ranged(
+            ranged(
                 "https://10.0.0.1/x",
                 Sources(endpoint="https://hub.example", hosts=("10.0.0.1",)),
                 0,
@@ -354,8 +357,8 @@ def test_a_server_has_to_prove_who_it_is(tmp_path: Path) -> None:
         assert bytes(buffer[: answer.read_into(buffer)]) == b"2345"
         answer.close()
         line.close()
-    assert transport.tls().verify_mode is ssl.CERT_REQUIRED
-    assert transport.tls().check_hostname
+    assert tls().verify_mode is ssl.CERT_REQUIRED
+    assert tls().check_hostname
 
 
 @pytest.mark.parametrize(
@@ -373,7 +376,7 @@ def test_a_server_has_to_prove_who_it_is(tmp_path: Path) -> None:
 )
 def test_p2_an_answer_that_is_not_what_was_asked_is_not_taken(head: str) -> None:
     with trap(f"HTTP/1.1 {head}\r\n\r\n0123456789".encode()) as (port, _):
-        line = Line(Client(Sources(endpoint=f"http://127.0.0.1:{port}"), Sockets(), QUICK))
+        line = Line(Client(Sources(endpoint=f"http://127.0.0.1:{port}"), Sockets(), **WAITS))
         with pytest.raises(PullError, match="not served well"):
             line.get(Wanted(f"http://127.0.0.1:{port}/x", "x", size=100), 0, 10)
         line.close()
@@ -384,11 +387,11 @@ def test_an_answer_in_chunks_is_read() -> None:
     head = b"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-9/100\r\nTransfer-Encoding: chunked\r\n\r\n"
     with trap(head + body) as (port, _):
         sources = Sources(endpoint=f"http://127.0.0.1:{port}")
-        assert pull.ranged(f"{sources.endpoint}/x", sources, 0, 10) == b"0123456789"
+        assert ranged(f"{sources.endpoint}/x", sources, 0, 10) == b"0123456789"
 
 
 def test_a_kept_connection_that_the_server_closed_is_opened_again(hub: Hub) -> None:
-    line = Line(Client(hub.sources(), Sockets(), QUICK))
+    line = Line(Client(hub.sources(), Sockets(), **WAITS))
     wanted = Wanted(f"{hub.url}/{pulls.REPOSITORY}/resolve/main/{WEIGHTS}", WEIGHTS)
     for _ in range(3):
         answer = line.get(wanted, 0, 10)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmspell_jupyter.errors import Gated, HashMismatch, PullError, Unreachable
-from llmspell_jupyter.models.pull import addresses
+from llmspell_jupyter.models.transfer import addresses
 from llmspell_jupyter.types import PullPhase
 from tests.support import pulls
 from tests.support.hub_server import Hub

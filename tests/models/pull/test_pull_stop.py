@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from llmspell_jupyter.errors import Interrupted
-from llmspell_jupyter.models.pull import addresses, limit
+from llmspell_jupyter.models.pull import limit
 from llmspell_jupyter.models.pull.claim import Claim
 from llmspell_jupyter.models.pull.download import THREAD
+from llmspell_jupyter.models.transfer import addresses
 from tests.support import pulls
 from tests.support.hub_server import Hub
 from tests.support.pulls import KEY, QUICK, REPOSITORY, Pulls

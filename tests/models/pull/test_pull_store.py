@@ -24,6 +24,7 @@ from llmspell_jupyter.errors import (
 from llmspell_jupyter.models import pull
 from llmspell_jupyter.models.hub import Plan, RemoteFile
 from llmspell_jupyter.models.pull import publish, puller
+from llmspell_jupyter.models.transfer.ranged import ranged
 from llmspell_jupyter.types import Lookup, PullPhase
 from tests.support import pulls
 from tests.support.hub_server import Hub
@@ -205,7 +206,7 @@ def test_p8_offline_says_so_and_asks_nobody(hub: Hub, model: Pulls) -> None:
     with pytest.raises(Unreachable):
         model.pull(request)
     with pytest.raises(Unreachable):
-        pull.ranged(f"{hub.url}/file", request.sources, 0, 10)
+        ranged(f"{hub.url}/file", request.sources, 0, 10)
     assert len(hub.requests) == asked
 
 
