@@ -11,10 +11,11 @@ from playwright.sync_api import expect
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
 from tests.lab.browser.cells import text, theme
-from tests.lab.browser.conftest import HOSTILE, HOSTILE_MODEL, RED
+from tests.lab.browser.conftest import HOSTILE_MODEL, RED
 from tests.lab.browser.sidebar import PANEL, beside, engine
 from tests.support.browser import Lab
 from tests.support.engines import SMOLLM2
+from tests.support.hub_lab import HOSTILE
 from tests.support.hub_server import Hub
 from tests.support.tiny_gguf import write_tiny_gguf
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.browser import Lab, LabNotebook
+from tests.support.hub_lab import FILE, repository
 from tests.support.hub_server import Hub
-from tests.widgets.browser.conftest import MODELS
 
 FILTER = "Filter by words"
 BUSY = "import time\nbegan = time.monotonic()\nwhile time.monotonic() - began < 60: pass"
@@ -71,7 +71,7 @@ def test_filter_sort_and_keys(book: LabNotebook) -> None:
 
 def test_two_pulls_at_once_while_a_cell_runs(book: LabNotebook, hub: Hub) -> None:
     for name in ("red", "blue"):
-        hub.fault(f"{MODELS[name]}/model.F32.gguf", "drip", bytes_per_second=6000)
+        hub.fault(f"{repository(name)}/{FILE}", "drip", bytes_per_second=6000)
     try:
         book.run(2)
         for name in ("red", "blue"):
