@@ -67,7 +67,8 @@ def test_conversations_with_the_same_system_prompt_share_it(load, smollm2_file, 
     answers = collect(backend)
     shared = [cached(answers[number]) for number in range(3)]
     assert shared[0] == 0
-    assert min(shared[1:]) > 0.8 * answers[0][-1].usage["prompt_tokens"]
+    # They need not wait for the last 31 tokens of what they share, about 170 of 176.
+    assert min(shared[1:]) > 0.7 * answers[0][-1].usage["prompt_tokens"]
     assert sum(agrees(answers[i], alone(each)) for i, each in enumerate(asked)) >= 3
 
 
