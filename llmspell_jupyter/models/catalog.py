@@ -18,7 +18,7 @@ from pathlib import Path
 
 from llmspell_jupyter.config import environment, paths
 from llmspell_jupyter.errors import LLMSpellError
-from llmspell_jupyter.models import catalog_file, spec
+from llmspell_jupyter.models import catalog_file, grammar
 from llmspell_jupyter.models.catalog_file import (
     Catalog,
     CatalogFile,
@@ -85,7 +85,7 @@ def of_spec(wanted: ModelSpec, lookup: Lookup = _LOOKUP) -> tuple[CatalogModel, 
         return None
     if found := find(wanted.id, lookup):
         return found, None
-    size, quantization = spec.split_variant(wanted.variant)
+    size, quantization = grammar.split_variant(wanted.variant)
     found = find(f"{wanted.name}:{size}" if size else wanted.name, lookup)
     return (found, quantization) if found else None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmspell_jupyter.errors import ConfigError, InvalidModelSpec
-from llmspell_jupyter.models import spec
+from llmspell_jupyter.models import grammar, spec_paths
 
 _MOST_BYTES = 1024 * 1024
 _MOST_MODELS = 3_000
@@ -180,7 +180,7 @@ def _model(entry: Any) -> CatalogModel:
     if (
         not isinstance(repository, str)
         or "/" not in repository
-        or not spec.is_repository(repository)
+        or not spec_paths.is_repository(repository)
     ):
         raise ValueError("repository is not owner/name")
     pattern = rest.pop("file", None)
@@ -215,7 +215,7 @@ def _model(entry: Any) -> CatalogModel:
 
 def _name(value: Any) -> str:
     try:
-        found = spec.parse(value) if isinstance(value, str) else None
+        found = grammar.read(value) if isinstance(value, str) else None
     except InvalidModelSpec:
         found = None
     if found is None or found.kind != "name" or found.backend or found.provider:
@@ -245,7 +245,7 @@ def _parts(quantization: str, value: Any, pattern: Any, estimated: bool) -> Iter
         if not isinstance(each, dict) or each.keys() - {"path", "size"}:
             raise ValueError("a file is not {path, size}")
         name, size = each.get("path"), each.get("size", 0)
-        if not isinstance(name, str) or spec.problem_of_file(name) or not _is_size(size):
+        if not isinstance(name, str) or spec_paths.problem_of_file(name) or not _is_size(size):
             raise ValueError("a file has no safe path, or no size in bytes")
         yield CatalogFile(name, size, estimated)
 

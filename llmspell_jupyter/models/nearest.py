@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from llmspell_jupyter.errors import ModelNotFound
 from llmspell_jupyter.models import catalog
-from llmspell_jupyter.models.spec import GRAMMAR
+from llmspell_jupyter.models.grammar import GRAMMAR
 from llmspell_jupyter.types import Lookup, ModelSpec
 
 _LONGEST = 80
