@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -111,8 +110,6 @@ def test_from_files_to_architecture(tmp_path: Path) -> None:
 
 def test_types_are_those_of_transformers() -> None:
     """A type that torch_causal is to run is one of its causal models, and so on."""
-    if importlib.util.find_spec("transformers") is None:
-        pytest.skip("needs transformers")
     from transformers.models.auto import modeling_auto as auto
 
     known = {

@@ -23,7 +23,7 @@ from llmspell_jupyter.errors import (
     Unreachable,
 )
 from llmspell_jupyter.models import ollama as ours
-from llmspell_jupyter.models import ollama_progress
+from llmspell_jupyter.models.ollama import connection, progress, pulling
 from llmspell_jupyter.types import PullPhase, PullProgress, PullRequest, Sources
 from tests.support import ollama_server
 
@@ -186,7 +186,7 @@ def test_what_is_done_never_shrinks(server: ollama_server.Ollama) -> None:
     server.pieces = 2
     done = [each.done for each in _pull(server)]
     assert done == sorted(done)
-    course = ollama_progress.Course("x")
+    course = progress.Course("x")
     course.add({"status": "pulling a", "digest": "a", "total": 10, "completed": 8})
     for line in (
         {"digest": "a", "total": 10, "completed": 2},
@@ -277,7 +277,7 @@ def test_a_stop_closes_the_stream_at_once(server: ollama_server.Ollama, kind: An
 def test_a_silent_server_is_told_of(
     server: ollama_server.Ollama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ours, "_QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(pulling, "_QUIET_SECONDS", 0.1)
     server.fault("/api/pull", "stall", lines=4)
     stop = threading.Event()
     seen: list[PullProgress] = []
@@ -290,7 +290,7 @@ def test_a_silent_server_is_told_of(
     with pytest.raises(Interrupted):
         ours.pull(_request(server, "qwen3:0.6b@ollama"), report, stop)
     assert f"Ollama at {server.url} is silent" in seen[-1].note
-    monkeypatch.setattr(ours, "_SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(pulling, "_SILENT_SECONDS", 0.3)
     with pytest.raises(Unreachable, match="in time"):
         _pull(server)
 
@@ -364,7 +364,7 @@ def test_every_error_of_the_library_has_one_of_ours() -> None:
             error = cls.__new__(cls)
             Exception.__init__(error, "x")
             error.error, error.status_code = "x", 500  # type: ignore[attr-defined]
-            made = ours._mapped(error, "http://127.0.0.1:1", "phi")
+            made = connection.mapped(error, "http://127.0.0.1:1", "phi")
             assert isinstance(made, PullError), cls
             assert made.hint
             found += 1
