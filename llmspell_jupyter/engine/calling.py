@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
 import httpx
@@ -15,7 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from llmspell_jupyter.engine import start
 from llmspell_jupyter.engine.connection import Connection
-from llmspell_jupyter.engine.generation import TURN_SECONDS, Generation, refusal
+from llmspell_jupyter.engine.generation import TURN_SECONDS, refusal
 from llmspell_jupyter.errors import SEE_LOGS, EngineDied, Interrupted
 
 _T = TypeVar("_T")
@@ -26,13 +26,21 @@ class Calls:
 
     They work the same from a kernel's main thread, from the Lua thread and from a plain program,
     and can be cancelled at any point of their way.
+
+    Attributes:
+        stoppable: Surrounds each wait on the thread that waits, and is given what ends that wait,
+            which may be called from any thread, at once as well: the wait then raises
+            ``Interrupted``. Jobs that the engine does whether or not anybody waits, such as
+            downloads, go on. By default nothing but Ctrl-C ends a wait.
     """
 
     def __init__(self) -> None:
+        self.stoppable: Callable[[Callable[[], object]], AbstractContextManager[None]] = lambda _: (
+            nullcontext()
+        )
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._kept = ExitStack()
-        self._waiting: set[Future[Any] | Generation] = set()
 
     def close(self) -> None:
         """Cancel what is under way and end the background thread; happens by itself at exit."""
@@ -41,14 +49,6 @@ class Calls:
             if portal is not None:
                 portal.call(portal.stop, True)
                 self._kept.close()
-
-    def cancel(self) -> None:
-        """End the calls that wait for an answer now; each raises ``Interrupted``.
-
-        Jobs that the engine does whether or not anybody waits, such as downloads, go on.
-        """
-        for future in tuple(self._waiting):
-            future.cancel()
 
     def _post(self, path: str, body: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Ask the engine, which is started if need be; its answer within so many seconds."""
@@ -60,11 +60,10 @@ class Calls:
 
     def _wait(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         future = self._ready_portal().start_task_soon(ask)
-        self._waiting.add(future)
         try:
-            return _result(future)
+            with self.stoppable(future.cancel):
+                return _result(future)
         finally:
-            self._waiting.discard(future)
             future.cancel()
 
     def _ready_portal(self) -> BlockingPortal:

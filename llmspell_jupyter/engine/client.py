@@ -126,12 +126,11 @@ class EngineClient(ModelClient):
 
     def _result(self, request: EngineRequest, kind: type[_T]) -> _T:
         generation = self.ask(request)
-        self._waiting.add(generation)
         try:
-            for part in generation:
-                if isinstance(part, kind):
-                    return part
+            with self.stoppable(generation.cancel):
+                for part in generation:
+                    if isinstance(part, kind):
+                        return part
         finally:
-            self._waiting.discard(generation)
             generation.cancel()
         raise Interrupted("Stopped while it waited for the engine.")

@@ -53,7 +53,7 @@ class LuaSession:
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Execution | None] = SimpleQueue()
         self._current: Execution | None = None
-        self._cancels: dict[object, Callable[[], None]] = {}
+        self._cancels: dict[object, Callable[[], object]] = {}
         self._closed = False
         self._busy = False
         self._in_lua_since = 0.0
@@ -114,7 +114,7 @@ class LuaSession:
             self._current._post(event)
 
     @contextmanager
-    def on_stop(self, cancel: Callable[[], None]) -> Iterator[None]:
+    def on_stop(self, cancel: Callable[[], object]) -> Iterator[None]:
         """Has ``cancel`` called, from another thread, if the script is stopped meanwhile.
 
         For host code that waits: ``cancel`` must make that wait end soon. It is called at once

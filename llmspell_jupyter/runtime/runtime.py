@@ -103,6 +103,7 @@ class Runtime:
 
     def __init__(self, engine: EngineClient | None = None):
         self.engine = engine or EngineClient()
+        self.engine.stoppable = self._stoppable
         self.agents = Agents()
         self.calls = Calls()
         self.providers: dict[str, Provider] = {}
@@ -189,11 +190,7 @@ class Runtime:
         else:
             table, _, method = name.partition(".")
             target = self.globals[table]
-        lua = self._lua
-        if lua is None:
-            return exports.call(target, method, args)
-        with lua.on_stop(self.engine.cancel):
-            return exports.call(target, method, args)
+        return exports.call(target, method, args)
 
     def make_agent(self, settings: AgentSettings) -> Agent:
         """The agent that finished settings describe, kept under its name.
@@ -293,12 +290,8 @@ class Runtime:
                 yield part
 
         try:
-            with self.calls.kept(model, parts()) as kept:
-                if lua is None:
-                    yield kept
-                else:
-                    with lua.on_stop(work.cancel):
-                        yield kept
+            with self.calls.kept(model, parts()) as kept, self._stoppable(work.cancel):
+                yield kept
         finally:
             work.cancel()
             show(AnswerPart(number, model, None))
@@ -322,7 +315,7 @@ class Runtime:
             over = True
 
         try:
-            with lua.on_stop(pull.cancel) if lua else nullcontext():
+            with self._stoppable(pull.cancel):
                 yield steps()
         finally:
             if not over:
@@ -330,6 +323,11 @@ class Runtime:
                 # Whoever pulls the same next shall not join what is about to end.
                 _wait_for_end(pull)
             show(PullPart(number, None, pull.cancel))
+
+    def _stoppable(self, cancel: Callable[[], object]) -> AbstractContextManager[None]:
+        """A block in which a stop of the script that calls, if one does, calls ``cancel``."""
+        lua = self._calling_lua()
+        return nullcontext() if lua is None else lua.on_stop(cancel)
 
     def _calling_lua(self) -> LuaSession | None:
         """The Lua session when it is a script that calls, None when Python code does."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from llmspell_jupyter.engine.client import EngineClient, Generation, Part
@@ -36,6 +39,34 @@ from tests.support.engines import (
 
 SOON = 2.0
 SLOW = "echo:slow"
+
+
+@contextmanager
+def stoppable(
+    client: EngineClient, begin: Callable[[Callable[[], object]], object]
+) -> Iterator[None]:
+    """Each wait of the client begins with ``begin``, which is given what ends that wait."""
+
+    @contextmanager
+    def surround(end: Callable[[], object]) -> Iterator[None]:
+        begin(end)
+        yield
+
+    before, client.stoppable = client.stoppable, surround
+    try:
+        yield
+    finally:
+        client.stoppable = before
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    """A process that hangs."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +210,7 @@ def test_vectors_and_tokens(client: EngineClient, running: RunningEngine) -> Non
 
 def test_waiting_for_vectors_can_be_stopped(client: EngineClient, running: RunningEngine) -> None:
     caught: list[BaseException] = []
+    ends: list[Callable[[], object]] = []
 
     def ask() -> None:
         try:
@@ -186,12 +218,27 @@ def test_waiting_for_vectors_can_be_stopped(client: EngineClient, running: Runni
         except Interrupted as error:
             caught.append(error)
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    running.wait_for_job("loading")
-    client.cancel()
-    asking.join(SOON)
+    with stoppable(client, ends.append):
+        asking = threading.Thread(target=ask)
+        asking.start()
+        running.wait_for_job("loading")
+        for end in ends:
+            end()
+        asking.join(SOON)
     assert caught
+    wait_for(lambda: not running.jobs(), SOON)
+
+
+def test_a_wait_that_is_over_before_it_begins(client: EngineClient, running: RunningEngine) -> None:
+    """Whoever was stopped on the way to a question waits for no answer, however slow it is."""
+    with stoppable(client, lambda end: end()), stopped(running.process):
+        for ask in (client.status, client.models, lambda: client.unload(ECHO)):
+            started = time.monotonic()
+            with pytest.raises(Interrupted):
+                ask()
+            assert time.monotonic() - started < SOON
+    with stoppable(client, lambda end: end()), pytest.raises(Interrupted):
+        client.embed(EmbeddingRequest(SLOW, ("a",)))
     wait_for(lambda: not running.jobs(), SOON)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
+from llmspell_jupyter.config import paths
+from llmspell_jupyter.engine import connection as connections
 from llmspell_jupyter.errors import Interrupted, LLMSpellError, ProviderError, RequestError
 from llmspell_jupyter.runtime import globals as script_globals
+from llmspell_jupyter.runtime.execution import Execution
 from llmspell_jupyter.runtime.exports import exported
 from llmspell_jupyter.runtime.runtime import Runtime
 
@@ -168,7 +172,7 @@ return last.metadata""",
 
 
 def test_a_stop_reaches_an_answer_that_python_waits_for(runtime: Runtime) -> None:
-    """``on_stop`` cancels a host call from another thread."""
+    """A stop cancels a host call from another thread."""
     execution = runtime.start_lua(
         "Agent.builder():model('smollm2'):max_tokens(4000):build():execute('Tell me a long story.')",
         "cell[1]",
@@ -180,3 +184,27 @@ def test_a_stop_reaches_an_answer_that_python_waits_for(runtime: Runtime) -> Non
             execution.stop("enough")
     with pytest.raises(Interrupted, match="enough"):
         execution.result(timeout=5)
+
+
+def test_a_stop_on_the_way_to_the_engine(runtime: Runtime) -> None:
+    """The script is stopped when its call has begun and does not wait for the answer yet."""
+    runtime.engine.status(start_engine=True)
+    stoppable = runtime.engine.stoppable
+    execution: Execution
+
+    def late(cancel: Callable[[], object]) -> AbstractContextManager[None]:
+        execution.stop("enough")
+        return stoppable(cancel)
+
+    runtime.engine.stoppable = late
+    engine = connections.read(paths.connection_file())
+    process = engine.process() if engine else None
+    assert process is not None
+    process.suspend()
+    try:
+        execution = runtime.start_lua("LocalLLM.list()", "cell[1]")
+        with pytest.raises(Interrupted, match="enough"):
+            execution.result(timeout=2)
+    finally:
+        process.resume()
+        runtime.engine.stoppable = stoppable
