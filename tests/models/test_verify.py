@@ -308,7 +308,7 @@ def test_it_stops_at_once(large: ModelInfo) -> None:
 
     with pytest.raises(Interrupted):
         verify(large, report, stop)
-    assert time.monotonic() - asked[0] < 0.5
+    assert time.monotonic() - asked[0] < 1
 
 
 def test_echo_has_no_files() -> None:

@@ -85,14 +85,16 @@ def test_no_way_out(
     script: Script, source: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     marker = tmp_path / "marker"
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     execution = script.start(source, "cell[7]", variables={"MARKER": str(marker)})
     try:
         result = execution.result(10)
         error = None
     except LLMSpellError as raised:
         result, error = None, raised
-    assert time.perf_counter() - started < 0.1
+    # A refusal is quick; on a busy machine only the time that it computes tells.
+    assert time.process_time() - computed < 0.1
+    assert time.perf_counter() - started < 1
     assert result in (None, False, {})
     assert not marker.exists()
     if "[forbidden]" in request.node.callspec.id:
@@ -208,7 +210,7 @@ def test_an_endless_script_stops_at_its_limit(
         pass
     with pytest.raises(ScriptTimeout, match=r"longer than its limit of 0\.5 s") as caught:
         execution.result(10)
-    assert 0.45 < time.monotonic() - started < 1.0
+    assert 0.45 < time.monotonic() - started < 1.5
     assert caught.value.chunk == "cell[1]"
     assert caught.value.line is not None
     assert not script.session.lost
