@@ -20,6 +20,8 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 # What a model of safetensors is made of; the rest of its folder is for people.
 _NEEDED = frozenset({".safetensors", ".json", ".model", ".txt", ".jinja"})
+# The same in folders below: how an embedding model makes one vector of many.
+_BELOW = ("1_Pooling/config.json",)
 
 _LARGEST_CONFIG = 64 * 1024 * 1024
 _LARGEST_TEMPLATE = 4 * 1024 * 1024
@@ -43,18 +45,13 @@ def of(model: ModelInfo) -> tuple[LockedFile, ...]:
     """The files that a model needs, each read to its end; sorted by path.
 
     Raises:
-        BadModelFile: One cannot be read.
+        BadModelFile: One cannot be read, or a link leads out of the folder.
     """
     paths: Iterable[Path]
     if model.format == "GGUF":
         base, paths = _base(model.path.parent, model.revision), describe.parts(model.path)
     elif model.format == "safetensors":
-        base = _base(model.path, model.revision)
-        paths = [
-            each
-            for each in model.path.iterdir()
-            if each.suffix in _NEEDED and not each.name.startswith(".") and each.is_file()
-        ]
+        base, paths = _base(model.path, model.revision), _of_folder(model.path)
     else:
         return ()
     named = ((path.relative_to(base).as_posix(), path) for path in paths)
@@ -104,6 +101,15 @@ def check_repository(name: Any, commit: Any) -> None:
         raise ValueError(f"{name!r:.80} is no repository")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise ValueError(f"{commit!r:.80} is no commit")
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    beside = [
+        each
+        for each in folder.iterdir()
+        if each.suffix in _NEEDED and not each.name.startswith(".") and each.is_file()
+    ]
+    return beside + [path for name in _BELOW if (path := member(folder, name))]
 
 
 def _base(folder: Path, commit: str | None) -> Path:

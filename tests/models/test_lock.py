@@ -11,7 +11,8 @@ import pytest
 from llmspell_jupyter.errors import LLMSpellError, LockDiffers
 from llmspell_jupyter.models import lock
 from llmspell_jupyter.types import Lookup
-from tests.support import tiny_gguf
+from tests.support import hub_server, pulls, tiny_gguf
+from tests.support.pulls import REPOSITORY, Pulls
 
 NAMES = ["smollm2:135m", "all-minilm-l6-v2"]
 
@@ -36,6 +37,30 @@ def test_a_path_below_the_file_moves_with_it(tmp_path: Path) -> None:
     told = "\n".join(caught.value.data["differences"])
     assert "m.gguf has sha256" in told and made.models[0].files[0].sha256 in told
     assert "chat template" in told
+
+
+def test_all_that_a_pull_brings_is_locked_and_restored(tmp_path: Path) -> None:
+    """Files in folders below, too: one of them says how vectors are made."""
+    pooling = "1_Pooling/config.json"
+    names = ("modules.json", "sentence_bert_config.json", "vocab.txt", "chat_template.jinja")
+    files = pulls.files() | dict.fromkeys(names, b"{}") | {pooling: b'{"pooling_mode": "cls"}'}
+    with hub_server.hub() as hub:
+        hub.add(REPOSITORY, files)
+        here, there = (Pulls(hub, tmp_path / name) for name in ("here", "there"))
+        here.pull()
+        lookup = here.request().lookup
+        made = lock.of([REPOSITORY], tmp_path, lookup)
+        assert [each.path for each in made.models[0].files] == sorted(files)
+        (model,) = made.models
+        there.pull(there.request(model.to_pull, revision=model.revision, locked=model.hashes))
+        assert there.published() == files
+        assert made.check((), tmp_path, there.request().lookup) == []
+    # As an editor does that writes a file anew.
+    (changed,) = (here.root / "snapshots").glob(f"*/{pooling}")
+    changed.unlink()
+    changed.write_bytes(b'{"pooling_mode": "mean"}')
+    with pytest.raises(LockDiffers, match=pooling):
+        made.check((), tmp_path, lookup)
 
 
 def test_another_version_is_a_note(tmp_path: Path) -> None:
