@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmspell_jupyter.config import paths
 from llmspell_jupyter.errors import BadModelFile
-from llmspell_jupyter.models import removal
+from llmspell_jupyter.models import removal, shared_blobs
 from llmspell_jupyter.models.pull import claim
 from llmspell_jupyter.models.store import hub_cache, ollama_files
 from llmspell_jupyter.models.store.files import below
@@ -82,6 +82,8 @@ def collect(
         elif not dry_run:
             with contextlib.suppress(OSError):
                 (folder / removal.OURS).rmdir()
+    # Blobs are gone by now that were links into these.
+    found += [_done(each, dry_run, shared_blobs.sweep) for each in [*_shared(cache, old)]]
     found += _of_ollama(ollama_files.folder(lookup), old)
     return tuple(found)
 
@@ -89,12 +91,14 @@ def collect(
 _Old = Callable[[Path], bool]
 
 
-def _done(garbage: Garbage, dry_run: bool) -> Garbage:
+def _done(
+    garbage: Garbage, dry_run: bool, discard: Callable[[Path], int] = removal.discard
+) -> Garbage:
     """Remove it; what cannot be removed says so."""
     if dry_run:
         return garbage
     try:
-        return replace(garbage, bytes=removal.discard(garbage.path))
+        return replace(garbage, bytes=discard(garbage.path))
     except OSError as error:
         return replace(garbage, kept=True, why=f"{garbage.why}; not removed: {error.strerror}")
 
@@ -174,6 +178,13 @@ def _empty(folder: Path, old: _Old) -> Garbage | None:
 def _is_empty(folder: Path) -> bool:
     """Whether there are at most further folders in a folder."""
     return all(path.is_dir() and not path.is_symlink() for path in folder.rglob("*"))
+
+
+def _shared(cache: Path, old: _Old) -> Iterator[Garbage]:
+    """Bytes that repositories shared, none of which links to them any more."""
+    for path, size in sorted(shared_blobs.unneeded(cache).items()):
+        if old(path):
+            yield Garbage(path, size, "no repository on this machine needs it")
 
 
 def _of_ollama(root: Path, old: _Old) -> Iterator[Garbage]:

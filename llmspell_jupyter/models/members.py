@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from llmspell_jupyter.models import shared_blobs
 from llmspell_jupyter.models.problems import bad_file, cannot_open
 
 _MEGABYTE = 1024 * 1024
@@ -29,20 +30,24 @@ def member(folder: Path, name: str) -> Path | None:
         return None
     except (OSError, RuntimeError) as error:
         raise bad_file(folder, f"{name} cannot be opened: {error}") from None
-    if not any(real.is_relative_to(each) for each in _homes(folder)):
+    if not _is_of(folder, real):
         raise bad_file(folder, f"{name} leads out of the folder, to {real}")
     if not stat.S_ISREG(mode):
         raise bad_file(folder, f"{name} is not a regular file")
     return path
 
 
-def _homes(folder: Path) -> tuple[Path, ...]:
-    """Where the files of a model folder may lie."""
-    real = folder.resolve()
-    # The Hugging Face cache: snapshots/REVISION holds links into blobs.
-    if real.parent.name == "snapshots":
-        return real, real.parent.parent / "blobs"
-    return (real,)
+def _is_of(folder: Path, file: Path) -> bool:
+    """Whether a file, once links are followed, is one that a model folder may have."""
+    home = folder.resolve()
+    if file.is_relative_to(home):
+        return True
+    # The Hugging Face cache: snapshots/REVISION holds links into blobs, some of which are links
+    # into what all repositories of the cache share.
+    if home.parent.name != "snapshots":
+        return False
+    repository = home.parent.parent
+    return file.is_relative_to(repository / "blobs") or shared_blobs.holds(repository.parent, file)
 
 
 def read_json(folder: Path, name: str, *, most: int = _MEGABYTE) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llmspell_jupyter.config import environment, paths
 from llmspell_jupyter.errors import NotRemovable
-from llmspell_jupyter.models import describe
+from llmspell_jupyter.models import describe, shared_blobs
 from llmspell_jupyter.models.pull import claim
 from llmspell_jupyter.models.safetensors import INDEX
 from llmspell_jupyter.models.store import bundled, hub_cache
@@ -73,20 +73,32 @@ def remove(model: ModelInfo, lookup: Lookup = _LOOKUP) -> int:
 
 
 def size_of(path: Path) -> int:
-    """Bytes that become free with a file, a link or a folder; links are not followed."""
-    if path.is_dir() and not path.is_symlink():
+    """Bytes that become free with a file, a link or a folder.
+
+    No link is followed but a blob's into what repositories share, where it is the last one.
+    """
+    if path.is_symlink():
+        return shared_blobs.freed_with(path) if shared_blobs.behind(path) else 0
+    if path.is_dir():
         return sum(map(size_of, path.iterdir()))
     with contextlib.suppress(FileNotFoundError):
         state = path.lstat()
         # A file with a second name stays.
-        return state.st_size if state.st_nlink < 2 and not path.is_symlink() else 0
+        return state.st_size if state.st_nlink < 2 else 0
     return 0
 
 
 def discard(path: Path) -> int:
-    """Remove a file, a link or a folder, following no link; bytes that are free again."""
+    """Remove a file, a link or a folder; bytes that are free again.
+
+    No link is followed but a blob's into what repositories share, where it is the last one.
+    """
+    if path.is_symlink():
+        shared = shared_blobs.behind(path)
+        path.unlink(missing_ok=True)
+        return shared_blobs.sweep(shared) if shared else 0
     size = size_of(path)
-    if path.is_dir() and not path.is_symlink():
+    if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmspell_jupyter.errors import BadModelFile, PullError
-from llmspell_jupyter.models import gguf_reader, inspect, safetensors, spec
+from llmspell_jupyter.models import gguf_reader, inspect, safetensors, shared_blobs, spec
 from llmspell_jupyter.models.pull import claim, partial
 from llmspell_jupyter.models.pull.pace import PACE
 from llmspell_jupyter.models.store import hub_cache
@@ -113,8 +113,7 @@ class Place:
                 (self.root / "blobs").mkdir(exist_ok=True)
                 for file, path in verified:
                     path.chmod(mode)
-                    path.replace(self.blob(file))
-                    partial.remove(path)
+                    self._keep(path, self.blob(file))
             self._show_snapshot()
             self._show_ref()
         finally:
@@ -139,6 +138,13 @@ class Place:
                 hint="Put a folder in its place; the whole cache may be a link, HF_HUB_CACHE.",
                 data={"path": str(folder)},
             )
+
+    def _keep(self, path: Path, blob: Path) -> None:
+        shared = shared_blobs.behind(blob)
+        path.replace(blob)
+        partial.remove(path)
+        if shared is not None:
+            shared_blobs.sweep(shared)
 
     def _show_snapshot(self) -> None:
         if self.snapshot.is_dir():
