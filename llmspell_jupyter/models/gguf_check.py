@@ -9,17 +9,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from llmspell_jupyter.models.gguf_reader import STRING, Items, Walk
+from llmspell_jupyter.models.problems import bad_file
 
 _TOKENS, _KINDS = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 _SCORES, _MERGES = "tokenizer.ggml.scores", "tokenizer.ggml.merges"
 
-# Bounds of whole numbers, each alone or one for every layer. 512 is llama.cpp's LLAMA_MAX_LAYERS
-# and LLAMA_MAX_EXPERTS; its counts are 32 bits wide, some of them signed.
+#: Most layers of a model: llama.cpp's ``LLAMA_MAX_LAYERS``.
+MOST_LAYERS = 512
+
+# Bounds of whole numbers, each alone or one for every layer. llama.cpp's counts are 32 bits wide,
+# some of them signed.
 _WHOLE = {
-    "block_count": (1, 512),
+    "block_count": (1, MOST_LAYERS),
     "context_length": (0, 2**31 - 1),
     "embedding_length": (1, 2**24),
     "feed_forward_length": (0, 2**28),
@@ -41,6 +46,25 @@ _BYTE_TEXT = re.compile(rb"<0x[0-9A-Fa-f]{2}>")
 
 #: Lists that the check reads item by item.
 NEEDED = frozenset({_TOKENS, _KINDS})
+
+
+def check(path: Path, walk: Walk) -> str:
+    """The architecture of a model whose header is sound.
+
+    Args:
+        path: What the file is called in errors.
+        walk: Its header, with the lists in ``NEEDED``.
+
+    Raises:
+        BadModelFile: The header contradicts itself, or llama.cpp would stumble over it; the
+            message names the gravest fault.
+    """
+    architecture = walk.scalars.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        raise bad_file(path, "it does not say its architecture (general.architecture)")
+    for fault in faults(architecture, walk):
+        raise bad_file(path, fault)
+    return architecture
 
 
 def faults(architecture: str, walk: Walk) -> Iterator[str]:

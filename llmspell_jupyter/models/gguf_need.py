@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmspell_jupyter.models import need as needs
+from llmspell_jupyter.models.gguf_check import MOST_LAYERS
 from llmspell_jupyter.models.gguf_reader import Walk
 from llmspell_jupyter.models.need import Need
 from llmspell_jupyter.types import CacheType, LoadOptions
@@ -181,6 +182,12 @@ def read_shape(walk: Walk) -> Shape:
     )
 
 
+def layer_count(walk: Walk, architecture: str) -> int:
+    """Layers of the model with this header; 0 when it names none, or more than any model has."""
+    layers = _whole(walk.scalars.get(f"{architecture}.block_count"))
+    return layers if layers <= MOST_LAYERS else 0
+
+
 def plain_shape(
     *,
     layers: int,
@@ -229,7 +236,7 @@ class _Reader:
     def __init__(self, walk: Walk):
         self._walk = walk
         self.architecture = str(walk.scalars.get("general.architecture"))
-        self.layers = max(1, self.number("block_count"))
+        self.layers = max(1, layer_count(walk, self.architecture))
 
     def number(self, name: str, default: int = 0) -> int:
         return _whole(self._walk.scalars.get(f"{self.architecture}.{name}"), default)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from llmspell_jupyter.models.gguf_kinds import BY_NUMBER, KINDS
-from llmspell_jupyter.models.gguf_need import Shape
+from llmspell_jupyter.models.gguf_need import Shape, layer_count
 from llmspell_jupyter.models.gguf_reader import Walk
 
 _TABLE, _HEAD = "token_embd.weight", "output.weight"
@@ -92,7 +92,7 @@ def of_header(walk: Walk, shape: Shape, size_bytes: int) -> Work | None:
     return Work(
         MappingProxyType({name: int(size * scale) for name, size in kinds.items()}),
         MappingProxyType({name: int(size * scale) for name, size in inner.items()}),
-        _layers(walk, architecture),
+        layer_count(walk, architecture),
         shape.vocabulary,
         shape.attention,
     )
@@ -138,8 +138,3 @@ def of_mix(
 
 def _per_weight(name: str) -> float:
     return KINDS[name].block_bytes / KINDS[name].block
-
-
-def _layers(walk: Walk, architecture: str) -> int:
-    layers = walk.scalars.get(f"{architecture}.block_count", 0)
-    return layers if type(layers) is int and 0 <= layers <= 512 else 0

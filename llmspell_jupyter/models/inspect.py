@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from llmspell_jupyter.models import gguf_check, gguf_reader
-from llmspell_jupyter.models.problems import bad_file
 
 # llama.cpp's `llama_ftype`, as `general.file_type` stores it; "-" is a withdrawn type.
 _FILE_TYPES = (
@@ -47,11 +46,7 @@ def read_gguf(path: Path) -> GgufHeader:
         OSError: The file cannot be opened.
     """
     walk = gguf_reader.walk(path, keep=gguf_check.NEEDED)
-    architecture = walk.scalars.get("general.architecture")
-    if not isinstance(architecture, str) or not architecture:
-        raise bad_file(path, "it does not say its architecture (general.architecture)")
-    for fault in gguf_check.faults(architecture, walk):
-        raise bad_file(path, fault)
+    architecture = gguf_check.check(path, walk)
     context = walk.scalars.get(f"{architecture}.context_length")
     parts = walk.scalars.get("split.count", 1)
     return GgufHeader(

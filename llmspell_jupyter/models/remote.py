@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmspell_jupyter.errors import BadModelFile, ModelError, PullError
-from llmspell_jupyter.models import gguf_reader, known, spec
-from llmspell_jupyter.models.gguf_reader import Walk
+from llmspell_jupyter.models import gguf_check, gguf_reader, known, spec
 from llmspell_jupyter.models.known import Known
+from llmspell_jupyter.models.members import parse_table
 from llmspell_jupyter.types import PullRequest, Sources
 
 if TYPE_CHECKING:
@@ -25,22 +24,26 @@ _MOST_KEPT = 64
 
 
 class _Kept:
-    """The last heads that were read; of a commit they never change. For several threads."""
+    """What the last heads said; of a commit they never change. For several threads.
+
+    Not the heads themselves, which can be of many megabytes.
+    """
 
     def __init__(self) -> None:
-        self._heads: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str], Known] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, str, str], read: Callable[[], Any]) -> Any:
+    def get(self, plan: Plan, file: RemoteFile, read: Callable[[], Known]) -> Known:
+        key = (plan.model, plan.commit, file.path)
         with self._lock:
-            if key in self._heads:
-                self._heads.move_to_end(key)
-                return self._heads[key]
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
         found = read()
         with self._lock:
-            self._heads[key] = found
-            while len(self._heads) > _MOST_KEPT:
-                self._heads.popitem(last=False)
+            self._known[key] = found
+            while len(self._known) > _MOST_KEPT:
+                self._known.popitem(last=False)
         return found
 
 
@@ -52,7 +55,7 @@ def look(request: PullRequest) -> Known:
 
     Raises:
         LLMSpellError: As ``hub.plan``.
-        BadModelFile: Its header is damaged.
+        BadModelFile: Its header is damaged, or one that llama.cpp would stumble over.
     """
     from llmspell_jupyter.models import hub
 
@@ -67,48 +70,28 @@ def look(request: PullRequest) -> Known:
     size = sum(each.size for each in weights)
     first = weights[0]
     if first.path.endswith(".gguf"):
-        walk = header(plan, first, request.sources)
-        return known.of_header(plan.model, walk, size, plan.repository, first.path)
+        return _kept.get(plan, first, lambda: _of_header(plan, first, size, request.sources))
     config = next((each for each in plan.files if each.path == _CONFIG), None)
     if config is not None and 0 < config.size <= _LARGEST_CONFIG:
         try:
-            table = _json(plan, config, request.sources)
-            return known.of_config(plan.model, table, size, plan.repository)
-        except (PullError, ModelError, ValueError):
+            return _kept.get(plan, config, lambda: _of_config(plan, config, size, request.sources))
+        except (PullError, ModelError):
             pass  # The size alone says most of it.
     return known.of_size(
         *(plan.model, "safetensors", size, plan.repository), spec.quantization_of(first.path)
     )
 
 
-def header(plan: Plan, file: RemoteFile, sources: Sources) -> Walk:
-    """The header of a GGUF file on the hub; a commit's is read once.
-
-    Args:
-        plan: What the file is part of.
-        file: The file.
-        sources: Where to read it.
-
-    Raises:
-        BadModelFile: It is damaged, or longer than headers are.
-        PullError: It could not be read.
-    """
-    key = (plan.repository, plan.commit, file.path)
-    walk: Walk = _kept.get(
-        key,
-        lambda: gguf_reader.walk_source(Path(file.path), _Ranged(plan, file, sources), file.size),
-    )
-    return walk
+def _of_header(plan: Plan, file: RemoteFile, size: int, sources: Sources) -> Known:
+    path, source = Path(file.path), _Ranged(plan, file, sources)
+    walk = gguf_reader.walk_source(path, source, file.size, keep=gguf_check.NEEDED)
+    gguf_check.check(path, walk)
+    return known.of_header(plan.model, walk, size, plan.repository, file.path)
 
 
-def _json(plan: Plan, file: RemoteFile, sources: Sources) -> dict[str, Any]:
-    def read() -> Any:
-        return json.loads(_Ranged(plan, file, sources).read(file.size))
-
-    table = _kept.get((plan.repository, plan.commit, file.path), read)
-    if not isinstance(table, dict):
-        raise ValueError("no table")
-    return table
+def _of_config(plan: Plan, file: RemoteFile, size: int, sources: Sources) -> Known:
+    table = parse_table(Path(file.path), _Ranged(plan, file, sources).read(file.size))
+    return known.of_config(plan.model, table, size, plan.repository)
 
 
 class _Ranged:

@@ -29,6 +29,9 @@ _USUAL_PROMPT = 1_024
 
 _T5 = ("torch_t5", "ctranslate2_t5")
 
+# A number of a ``config.json`` that is larger is none.
+_MOST = 2**40
+
 
 def need(folder: ModelFolder, options: LoadOptions, backend: str) -> Need:
     """Memory of the model in a folder.
@@ -117,4 +120,4 @@ class _Shape:
 
     def _first(self, *names: str) -> int:
         values = (self._config.get(name) for name in names)
-        return next((value for value in values if type(value) is int and value > 0), 0)
+        return next((value for value in values if type(value) is int and 0 < value <= _MOST), 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,9 @@ from llmspell_jupyter.errors import BadModelFile, ModelNotFound, Unreachable
 from llmspell_jupyter.models import known, remote, store
 from llmspell_jupyter.types import LoadOptions, PullRequest, Sources
 from tests.support import hub_server
+from tests.support.clock import at_once
 from tests.support.shaped_gguf import Shaped, write_shaped_gguf
+from tests.support.tiny_gguf import write_tiny_gguf
 
 MIB = 1024 * 1024
 
@@ -62,6 +67,57 @@ def test_a_damaged_header_is_named(hub: hub_server.Hub) -> None:
         look(hub, "acme/bad")
 
 
+def claim(**numbers: int) -> bytes:
+    """A GGUF header of a few bytes with these numbers of 64 bits, and one tensor."""
+    entries = [_text("general.architecture") + struct.pack("<I", 8) + _text("llama")]
+    entries += [
+        _text(f"llama.{name.replace('__', '.')}") + struct.pack("<IQ", 10, value)
+        for name, value in numbers.items()
+    ]
+    tensor = _text("t") + struct.pack("<IQIQ", 1, 2, 0, 0)
+    return b"GGUF" + struct.pack("<IQQ", 3, 1, len(entries)) + b"".join(entries) + tensor
+
+
+def _text(value: str) -> bytes:
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+CLAIMS = {
+    "layers": {"block_count": 4_000_000},
+    "layers that no memory holds": {"block_count": 2**40},
+    "heads": {"block_count": 2, "attention__head_count": 2**40},
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_m4_a_huge_claim_is_refused_at_once(hub: hub_server.Hub, name: str) -> None:
+    repository = f"acme/claims-{[*CLAIMS].index(name)}"
+    hub.add(repository, {"m-Q4_0.gguf": claim(**CLAIMS[name])})
+    hub.add("acme/first", {"m-Q4_0.gguf": claim(block_count=2)})
+    look(hub, "acme/first")  # Libraries are loaded by the first.
+    tracemalloc.start()
+    try:
+        with at_once(), pytest.raises(BadModelFile, match=r"m-Q4_0\.gguf.*it must be"):
+            look(hub, repository)
+        assert tracemalloc.get_traced_memory()[1] < 10 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_a_pull_would_refuse_is_refused(hub: hub_server.Hub, tmp_path: Path) -> None:
+    nameless = b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
+    hub.add("acme/nameless", {"m-Q4_0.gguf": nameless})
+    with pytest.raises(BadModelFile, match="does not say its architecture"):
+        look(hub, "acme/nameless")
+    wrong = write_tiny_gguf(
+        tmp_path / "wrong-F32.gguf",
+        change=lambda writer: writer.add_array("tokenizer.ggml.merges", [1, 2, 3]),
+    )
+    hub.add("acme/wrong", {wrong.name: wrong})
+    with pytest.raises(BadModelFile, match="merges is no list of texts"):
+        look(hub, "acme/wrong")
+
+
 def test_safetensors_are_judged_by_their_configuration(hub: hub_server.Hub) -> None:
     config = b"""{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2,
         "num_attention_heads": 4, "vocab_size": 100, "torch_dtype": "bfloat16",
@@ -74,7 +130,7 @@ def test_safetensors_are_judged_by_their_configuration(hub: hub_server.Hub) -> N
     assert hub.bytes_served < 200_000
 
 
-@pytest.mark.parametrize("config", [b"[]", b"{", b"\xff"])
+@pytest.mark.parametrize("config", [b"[]", b"{", b"\xff", b"[" * 100_000])
 def test_without_one_the_size_tells(hub: hub_server.Hub, config: bytes) -> None:
     hub.add(
         f"acme/none{len(config)}{config[0]}",
@@ -83,6 +139,12 @@ def test_without_one_the_size_tells(hub: hub_server.Hub, config: bytes) -> None:
     found = look(hub, f"acme/none{len(config)}{config[0]}")
     assert found.source == "size"
     assert found.need(LoadOptions(), "torch_causal").weights == 6_000_000
+
+
+def test_no_number_of_a_configuration_is_too_large(hub: hub_server.Hub) -> None:
+    config = b'{"model_type": "llama", "vocab_size": 1%s, "num_hidden_layers": 2}' % (b"0" * 400)
+    hub.add("acme/large", {"config.json": config, "model.safetensors": bytes(2_000_000)})
+    assert math.isfinite(float(look(hub, "acme/large").need(LoadOptions(), "torch_causal").total))
 
 
 def test_nobody_is_asked_offline() -> None:
