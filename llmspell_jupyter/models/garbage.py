@@ -13,7 +13,7 @@ from llmspell_jupyter.errors import BadModelFile
 from llmspell_jupyter.models import removal, shared_blobs
 from llmspell_jupyter.models.pull import claim
 from llmspell_jupyter.models.store import hub_cache, ollama_files
-from llmspell_jupyter.models.store.files import below
+from llmspell_jupyter.models.store.files import OURS, below
 from llmspell_jupyter.types import Lookup
 
 #: Seconds for which a file may be in the making without anybody knowing.
@@ -81,7 +81,7 @@ def collect(
                 removal.tidy(folder)
         elif not dry_run:
             with contextlib.suppress(OSError):
-                (folder / removal.OURS).rmdir()
+                (folder / OURS).rmdir()
     # Blobs are gone by now that were links into these.
     found += [_done(each, dry_run, shared_blobs.sweep) for each in [*_shared(cache, old)]]
     found += _of_ollama(ollama_files.folder(lookup), old)
@@ -113,7 +113,7 @@ def _leaving() -> Iterator[Garbage]:
 
 def _unfinished(folder: Path, old: _Old) -> Iterator[Garbage]:
     """Downloads that nobody goes on with, and what an interrupted removal left."""
-    for path in _entries(folder / removal.OURS):
+    for path in _entries(folder / OURS):
         size = removal.size_of(path)
         if path.name.startswith(removal.REMOVED):
             yield Garbage(path, size, "its removal was interrupted")
@@ -129,7 +129,7 @@ def _unfinished(folder: Path, old: _Old) -> Iterator[Garbage]:
 def _links(folder: Path, old: _Old) -> Iterator[Garbage]:
     """Names in revisions whose file is gone."""
     for snapshot in hub_cache.snapshots(folder):
-        for path in below(snapshot.path, gguf=True):
+        for path in below(snapshot.path, hidden=True):
             if path.is_symlink() and not path.exists() and old(path):
                 yield Garbage(path, 0, "a link to a file that is not there")
 
@@ -155,7 +155,7 @@ def _blobs(folder: Path, old: _Old) -> Iterator[Garbage]:
 
 def _is_busy(folder: Path, old: _Old) -> bool:
     """Whether a pull may yet name what it has published."""
-    partials = _entries(folder / removal.OURS)
+    partials = _entries(folder / OURS)
     return any(claim.is_alive(path) for path in partials) or any(
         path.name.endswith(_INCOMPLETE) and not old(path) for path in _entries(folder / "blobs")
     )
@@ -164,7 +164,7 @@ def _is_busy(folder: Path, old: _Old) -> bool:
 def _refs(folder: Path, old: _Old) -> Iterator[Garbage]:
     """Branches and tags of revisions that are not here."""
     here = {snapshot.commit for snapshot in hub_cache.snapshots(folder)}
-    for path in below(folder / "refs", gguf=True):
+    for path in below(folder / "refs"):
         if hub_cache.read_ref(path) not in here and old(path):
             yield Garbage(path, removal.size_of(path), "its revision is not on this machine")
 

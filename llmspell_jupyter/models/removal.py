@@ -19,15 +19,12 @@ from llmspell_jupyter.models import describe, shared_blobs
 from llmspell_jupyter.models.pull import claim
 from llmspell_jupyter.models.safetensors import INDEX
 from llmspell_jupyter.models.store import bundled, hub_cache
-from llmspell_jupyter.models.store.files import below, files_of
+from llmspell_jupyter.models.store.files import OURS, below, files_of
 from llmspell_jupyter.models.store.hub_cache import Snapshot
 from llmspell_jupyter.types import Lookup, ModelInfo
 
 #: Begins the name of what is on its way out.
 REMOVED = ".removed-"
-
-#: Folder for what is unfinished and what is on its way out, in the folder of a repository.
-OURS = ".llmspell"
 
 # Weights of other programs' formats: a folder with such files is still in use.
 _WEIGHTS = describe.WEIGHTS | {".gguf", ".onnx", ".tflite", ".mlmodel", ".npz"}
@@ -109,7 +106,7 @@ def used_blobs(folder: Path) -> set[Path]:
     """The blobs of a repository that one of its revisions needs."""
     found = set()
     for snapshot in hub_cache.snapshots(folder):
-        for path in below(snapshot.path, gguf=True):
+        for path in below(snapshot.path, hidden=True):
             if blob := snapshot.blob_of(path):
                 found.add(blob)
     return found
@@ -143,7 +140,7 @@ def _from_store(model: ModelInfo, snapshot: Snapshot) -> int:
             data={"model": model.id, "path": link},
         )
     mine = files_of(model)
-    others = [path for path in below(snapshot.path, gguf=True) if path not in set(mine)]
+    others = [path for path in below(snapshot.path, hidden=True) if path not in set(mine)]
     whole = not any(path.suffix.lower() in _WEIGHTS for path in others)
     gone = [*mine, *others] if whole else mine
     blobs = {blob for path in gone if (blob := snapshot.blob_of(path))}
@@ -196,7 +193,7 @@ def remove_empty(folder: Path) -> None:
 def _forget(folder: Path) -> None:
     """Remove branches and tags of revisions that are not here any more."""
     here = {snapshot.commit for snapshot in hub_cache.snapshots(folder)}
-    for path in below(folder / "refs", gguf=True):
+    for path in below(folder / "refs"):
         if hub_cache.read_ref(path) not in here:
             path.unlink(missing_ok=True)
     remove_empty(folder / "refs")
@@ -231,7 +228,7 @@ def _from_folder(model: ModelInfo, base: Path) -> int:
     if home.is_symlink():
         return freed + discard(home)
     mine = set(files_of(model))
-    others = (path for path in below(home, gguf=True) if path not in mine)
+    others = (path for path in below(home, hidden=True) if path not in mine)
     if any(path.suffix.lower() in _WEIGHTS for path in others):
         return freed + sum(discard(path) for path in _in_order(sorted(mine)))
     leaving = base / f"{REMOVED}{secrets.token_hex(8)}"

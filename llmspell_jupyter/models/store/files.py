@@ -12,6 +12,9 @@ from llmspell_jupyter.models.members import read_json
 from llmspell_jupyter.models.safetensors import INDEX
 from llmspell_jupyter.types import ModelInfo
 
+#: Folder for what this program makes of a model, and for what is unfinished or on its way out.
+OURS = ".llmspell"
+
 _LARGEST_INDEX = 16 * 1024 * 1024
 
 
@@ -25,22 +28,27 @@ def files_of(model: ModelInfo) -> list[Path]:
         return list(describe.parts(model.path))
     if model.format != "safetensors":
         return []
-    return sorted({*below(model.path), *_indexed(model.path)})
+    own = (path for path in below(model.path) if path.suffix != ".gguf")
+    return sorted({*own, *_indexed(model.path)})
 
 
-def below(folder: Path, *, gguf: bool = False) -> Iterator[Path]:
-    """Files and links below a folder; links to folders are not followed.
+def below(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
+    """Files and links below a folder, without what this program made of them.
+
+    Links to folders are not followed.
 
     Args:
         folder: The folder.
-        gguf: Those that are GGUF, too.
+        hidden: Those, too, whose name or folder begins with a dot.
     """
+
+    def counts(name: str) -> bool:
+        return name != OURS and (hidden or not name.startswith("."))
+
     for above, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if not each.startswith(".")]
+        folders[:] = filter(counts, folders)
         links = [each for each in folders if Path(above, each).is_symlink()]
-        for name in (*names, *links):
-            if not name.startswith(".") and (gguf or not name.endswith(".gguf")):
-                yield Path(above, name)
+        yield from (Path(above, name) for name in (*filter(counts, names), *links))
 
 
 def _indexed(folder: Path) -> Iterator[Path]:
