@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from llmspell_jupyter.engine.worker_process import WorkerProcess
 from llmspell_jupyter.errors import BadModelFile
-from llmspell_jupyter.models import gguf_need, gguf_reader, store
+from llmspell_jupyter.models import gguf_need, gguf_reader, gguf_work, store
 from llmspell_jupyter.models.estimate import estimate
 from llmspell_jupyter.models.folder import ModelFolder
 from llmspell_jupyter.models.gguf_reader import Items, Tensor, Walk
@@ -164,6 +164,13 @@ def context_of(header: Walk, **options: Any) -> int:
 def test_the_context(changes: dict[str, Any], options: dict[str, Any], context: int) -> None:
     keys = {key: value for key, value in (LLAMA | changes).items() if value is not None}
     assert context_of(walk("llama", **keys), **options) == context
+
+
+def test_layers_beyond_those_of_any_model_are_not_counted() -> None:
+    header = walk("llama", **LLAMA | {"block_count": 2**40})
+    assert context_of(header) == 1024 * 8 * 256 * 2
+    work = gguf_work.of_header(header, gguf_need.read_shape(header), 10**9)
+    assert work is not None and work.layers == 0
 
 
 def test_layers_with_a_state_hold_no_cache() -> None:
