@@ -60,7 +60,7 @@ def look(request: PullRequest) -> Known:
     from llmspell_jupyter.models import hub
 
     plan = hub.plan(request)
-    weights = [each for each in plan.files if each.path.endswith(_WEIGHTS)]
+    weights = [each for each in plan.files if each.path.lower().endswith(_WEIGHTS)]
     if not weights:
         raise BadModelFile(
             f"{plan.repository} holds no weights that can be read.",
@@ -69,7 +69,7 @@ def look(request: PullRequest) -> Known:
         )
     size = sum(each.size for each in weights)
     first = weights[0]
-    if first.path.endswith(".gguf"):
+    if first.path.lower().endswith(".gguf"):
         return _kept.get(plan, first, lambda: _of_header(plan, first, size, request.sources))
     config = next((each for each in plan.files if each.path == _CONFIG), None)
     if config is not None and 0 < config.size <= _LARGEST_CONFIG:

@@ -61,6 +61,12 @@ def test_a_header_is_read_once(hub: hub_server.Hub, tmp_path: Path) -> None:
     assert len(again) == len(ranged) > 0
 
 
+def test_endings_may_be_of_any_case(hub: hub_server.Hub, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "M-F32.GGUF")
+    hub.add("acme/capitals", {path.name: path})
+    assert look(hub, "acme/capitals").info.architecture == "llama"
+
+
 def test_a_damaged_header_is_named(hub: hub_server.Hub) -> None:
     hub.add("acme/bad", {"bad-Q4_0.gguf": b"GGUF" + b"\xff" * 5000})
     with pytest.raises(BadModelFile, match=r"bad-Q4_0\.gguf"):
