@@ -69,7 +69,7 @@ def collect(
 
     found = [_done(each, dry_run) for each in [*_leaving()]]
     for folder, _ in hub_cache.repositories(cache):
-        if removal.links_in(folder):
+        if removal.links_in(folder) or not _is_readable(folder):
             continue
         # Each kind is looked for once the one before is gone: links keep blobs, blobs folders.
         for look in (_unfinished, _links, _revisions, _blobs, _refs):
@@ -101,6 +101,14 @@ def _done(
         return replace(garbage, bytes=discard(garbage.path))
     except OSError as error:
         return replace(garbage, kept=True, why=f"{garbage.why}; not removed: {error.strerror}")
+
+
+def _is_readable(folder: Path) -> bool:
+    try:
+        removal.check_readable(folder)
+    except OSError:
+        return False  # What is needed cannot be told.
+    return True
 
 
 def _leaving() -> Iterator[Garbage]:

@@ -7,6 +7,8 @@ goes by a rename, and of the rest what a model cannot be without goes first.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import secrets
 import shlex
 import shutil
@@ -118,6 +120,23 @@ def links_in(folder: Path) -> str:
     return next((str(each) for each in folders if each.is_symlink()), "")
 
 
+def check_readable(folder: Path) -> None:
+    """Whether this user may see all of a repository: else nobody can tell what is needed there.
+
+    Raises:
+        OSError: A folder in it is not for this user.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for above, _, _ in os.walk(folder, onerror=refuse):
+        # To list a folder is one right, to look at what is in it another.
+        if not os.access(above, os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), above)
+
+
 def tidy(folder: Path) -> None:
     """Remove the folders of a repository that hold nothing any more."""
     if not hub_cache.snapshots(folder):
@@ -139,6 +158,7 @@ def _from_store(model: ModelInfo, snapshot: Snapshot) -> int:
             hint=f"In a terminal, type: rm {shlex.quote(link)}",
             data={"model": model.id, "path": link},
         )
+    check_readable(folder)
     mine = files_of(model)
     others = [path for path in below(snapshot.path, hidden=True) if path not in set(mine)]
     whole = not any(path.suffix.lower() in _WEIGHTS for path in others)
