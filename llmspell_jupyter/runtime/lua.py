@@ -37,6 +37,10 @@ class LuaSession:
         classes: Name of each class of host objects and its methods.
         host: Answers the calls.
         max_memory_bytes: Limit of the Lua state; None for no limit.
+
+    Attributes:
+        max_memory_bytes: The same; what is set here holds from the next script on.
+        lost: True once a script could not be stopped: the session is of no more use.
     """
 
     def __init__(
@@ -47,9 +51,9 @@ class LuaSession:
         *,
         max_memory_bytes: int | None = None,
     ):
-        #: True once a script could not be stopped: the session is of no more use.
+        self.max_memory_bytes = max_memory_bytes
         self.lost = False
-        self._make = (globals_, classes, host, max_memory_bytes)
+        self._make = (globals_, classes, host)
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Execution | None] = SimpleQueue()
         self._current: Execution | None = None
@@ -176,8 +180,7 @@ class LuaSession:
 
     def _work(self, ready: threading.Event) -> None:
         try:
-            globals_, classes, host, max_memory = self._make
-            machine = Machine(globals_, classes, host, self, max_memory)
+            machine = Machine(*self._make, self)
         except BaseException as error:
             self._failure = error
             return
@@ -192,7 +195,7 @@ class LuaSession:
         execution._begin()
         self._busy, self._in_lua_since = False, monotonic()
         try:
-            outcome = machine.run(execution.job)
+            outcome = machine.run(execution.job, self.max_memory_bytes)
         except BaseException as error:
             failure = ScriptError(f"Internal error: {type(error).__name__}: {error}")
             failure.__cause__ = error

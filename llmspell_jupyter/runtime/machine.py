@@ -28,6 +28,9 @@ _MARGIN_AFTER_COLLECTION = 1 << 18
 #: Lua cuts a chunk's name to this many bytes in its messages.
 _NAME_BYTES = 59
 
+#: The key of a configuration that limits a Lua state.
+_MEMORY_KEY = "engines.lua.max_memory_bytes"
+
 _POSITION = re.compile(r'(?s)(\[string ".*?"\]|[^\n]*?):(\d+): (.*)')
 _LOAD_STRIPPED = b"local code = ... return load(string.dump(load(code, '=', 't'), true), '=', 'b')"
 
@@ -41,7 +44,6 @@ class Machine:
         classes: Mapping[str, Sequence[str]],
         host: Host,
         desk: Desk,
-        max_memory_bytes: int | None,
     ):
         self.border = Border(tuple(classes))
         self._setup = [_lists(globals_), _lists(classes)]
@@ -54,13 +56,15 @@ class Machine:
         self._last_call = 0
         self._undelivered = b""
         self._asked: int | None = None
-        self._cap = self._limit = max_memory_bytes
+        self._cap: int | None = None
+        self._limit: int | None = None
         self._lua = lua54.LuaRuntime(
             encoding=None,
             register_eval=False,
             register_builtins=False,
             attribute_filter=_refuse,
-            max_memory=max_memory_bytes,
+            # Without a limit yet, but counted.
+            max_memory=0,
         )
         border = self._load("border.lua")(self._answer)
         self._run, self._collect = self._load("sandbox.lua")(border, desk.stopping)
@@ -70,8 +74,14 @@ class Machine:
         """Host calls that wait for a callback, in coroutines that the script may yet resume."""
         return len(self._waiting)
 
-    def run(self, job: Job) -> Outcome:
-        """Runs a script to its end."""
+    def run(self, job: Job, max_memory_bytes: int | None) -> Outcome:
+        """Runs a script to its end.
+
+        Args:
+            job: The script.
+            max_memory_bytes: Limit of the Lua state meanwhile; None for no limit.
+        """
+        self._cap = max_memory_bytes
         self._job = job
         self._raised.clear()
         self._chunks.add(_short(job.chunk))
@@ -231,9 +241,10 @@ class Machine:
     def _make_room(self) -> None:
         """Gives each script some memory, even when variables of earlier ones fill the limit."""
         if self._cap is None:
-            return
-        self._limit = max(self._cap, self._lua.get_memory_used() + _SPARE)
-        self._lua.set_max_memory(self._limit)
+            self._limit = None
+        else:
+            self._limit = max(self._cap, self._lua.get_memory_used() + _SPARE)
+        self._lua.set_max_memory(self._limit or 0)
 
     def _give_up_reply(self) -> None:
         self.border.take_back()
@@ -249,7 +260,9 @@ class Machine:
             size = f" of {self._cap / (1 << 20):g} MiB" if self._cap else ""
             limit = {"limit_bytes": self._cap}
             return ScriptMemory(
-                f"The script needs more memory than its limit{size}", data={**place, **limit}
+                f"The script needs more memory than its limit{size}",
+                hint=_more_memory(self._cap) if self._cap else "",
+                data={**place, **limit},
             )
         text = message
         found = _POSITION.fullmatch(message)
@@ -283,6 +296,14 @@ def _one_or_list(values: list[Any]) -> Any:
 
 def _short(chunk: str) -> str:
     return chunk.encode()[:_NAME_BYTES].decode("utf-8", "surrogateescape")
+
+
+def _more_memory(limit: int) -> str:
+    return (
+        "Free what is no longer needed with: NAME = nil\n"
+        f"Or allow more with this line in a file: {_MEMORY_KEY} = {2 * limit}\n"
+        "Then load the file: %llmspell_profile -c FILE"
+    )
 
 
 def _lua_message(error: Exception) -> str:

@@ -165,8 +165,8 @@ class Runtime:
                 {name: exports.exported(type(each)) for name, each in self.globals.items()},
                 {cls.lua_class: exports.exported(cls) for cls in globals.classes()},
                 self,
-                max_memory_bytes=self.profile.configuration.engines.lua.max_memory_bytes,
             )
+        self._lua.max_memory_bytes = self.profile.configuration.engines.lua.max_memory_bytes
         limit = timeout or self.profile.configuration.runtime.script_timeout_seconds
         return self._lua.start(source, chunk, expression=expression, timeout=limit)
 
