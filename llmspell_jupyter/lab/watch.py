@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -18,12 +20,15 @@ from llmspell_jupyter.lab.loads import Loads
 from llmspell_jupyter.lab.pages import Page
 from llmspell_jupyter.lab.threads import Threads
 
-# How long a page waits for the engine; it is told what was known before then.
-_PATIENCE_SECONDS = 0.08
+# How long pages wait for a look that has begun; then they are told what was known before.
+_PATIENCE_SECONDS = 0.15
 
 # Between two looks while somebody watches: when something runs, and when nothing does.
 _BUSY_SECONDS = 0.15
 _IDLE_SECONDS = 1.0
+
+# What the engine said is news for so long, also while it takes its time for the next answer.
+_NEWS_SECONDS = 2 * _IDLE_SECONDS
 
 # Between two looks at the models of this machine while somebody watches.
 _MODELS_SECONDS = 2.0
@@ -56,6 +61,7 @@ class Watch:
         self._engine_threads = Threads(1)
         self._models_threads = Threads(1)
         self._looking: asyncio.Task[None] | None = None
+        self._began = self._ended = -math.inf
         self._engine: dict[str, Any] | None = None
         self._pages: set[Page] = set()
         self._watching: asyncio.Task[None] | None = None
@@ -65,10 +71,12 @@ class Watch:
     async def status(self) -> dict[str, Any]:
         """``{engine, machine, kernels, loads, version}``, at once even when the engine is deaf."""
         if self._looking is None or self._looking.done():
+            self._began = time.monotonic()
             self._looking = asyncio.create_task(self._look())
-        await asyncio.wait({self._looking}, timeout=_PATIENCE_SECONDS)
+        patience = self._began + _PATIENCE_SECONDS - time.monotonic()
+        await asyncio.wait({self._looking}, timeout=max(0.0, patience))
         engine = self._engine
-        if not self._looking.done():
+        if not self._looking.done() and time.monotonic() - self._ended > _NEWS_SECONDS:
             engine = {**engine, "stale": True} if engine else {"error": _silent().to_wire()}
         memory = psutil.virtual_memory()
         return {
@@ -108,6 +116,7 @@ class Watch:
             # A library's; the page has to hear of it all the same.
             said = f"The engine cannot be asked: {type(error).__name__}: {error}"
             self._engine = {"error": EngineUnavailable(said, hint=STOP_ENGINE).to_wire()}
+        self._ended = time.monotonic()
 
     async def _watch(self) -> None:
         """Tell the pages, as long as there are any."""

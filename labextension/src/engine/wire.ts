@@ -88,7 +88,7 @@ export interface IEngineState {
   readonly jobs?: readonly IJob[];
   readonly ended?: readonly IEndedJob[];
   readonly error?: IWireError | string;
-  /** This is the last that is known. */
+  /** This is the last that is known, of some seconds ago. */
   readonly stale?: boolean;
 }
 
