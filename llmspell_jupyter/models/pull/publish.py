@@ -12,6 +12,8 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,11 +105,7 @@ class Place:
         Args:
             verified: Files whose bytes are not in the store yet, and where they are.
         """
-        self.make_folders()
-        # It tells those who sweep that what is staged here is of use.
-        mine = claim.Claim(self._stage, silent_seconds=PACE.silent_seconds)
-        mine.take()
-        try:
+        with self._staging():
             if verified:
                 mode = 0o666 & ~self._umask()
                 (self.root / "blobs").mkdir(exist_ok=True)
@@ -116,8 +114,11 @@ class Place:
                     self._keep(path, self.blob(file))
             self._show_snapshot()
             self._show_ref()
-        finally:
-            mine.release()
+
+    def name(self) -> None:
+        """Let the plan's branch or tag stand for its snapshot, all of which is there."""
+        with self._staging():
+            self._show_ref()
 
     def sweep(self) -> None:
         """Remove what earlier pulls of this repository left and nobody will use."""
@@ -126,6 +127,17 @@ class Place:
                 if claim.SUFFIX not in path.name and not claim.is_alive(path):
                     _discard(path)
         partial.sweep(self.partials, {file.path: file.blob for file in self.plan.files})
+
+    @contextmanager
+    def _staging(self) -> Iterator[None]:
+        """Tells those who sweep that what is staged here is of use."""
+        self.make_folders()
+        mine = claim.Claim(self._stage, silent_seconds=PACE.silent_seconds)
+        mine.take()
+        try:
+            yield
+        finally:
+            mine.release()
 
     def _staged(self) -> Path:
         """A new name for what is not to be seen before it is whole."""
@@ -170,7 +182,8 @@ class Place:
 
     def _link(self, snapshot: Path, file: RemoteFile, *, replace: bool) -> None:
         path = spec.file_in(snapshot, file.path)
-        if replace and _same(path, self.blob(file)):
+        # Who has no blob, as a copy of a store with its links followed, has the file itself.
+        if replace and (_same(path, self.blob(file)) or not self.has_blob(file)):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         up = "../" * (2 + file.path.count("/"))

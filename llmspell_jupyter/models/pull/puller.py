@@ -323,7 +323,7 @@ class _Pull:
             return self._complete(place, 0, [note])
         # A branch may have been moved to a commit that was fetched before.
         with contextlib.suppress(OSError):
-            place.publish([])
+            place.name()
         # Who published it may have been killed before it put its tools away.
         place.sweep()
         place.remove_folders()
