@@ -22,6 +22,7 @@ class Entry:
         backend: Backend that runs it.
         origin: Where it lies, or where it can be had.
         installed: It is on this machine.
+        loadable: The engine can load it; Ollama's server loads its own when they are asked.
         removable: It is this user's to remove.
         title: One line about it; may be empty.
     """
@@ -32,6 +33,7 @@ class Entry:
     backend: str
     origin: str
     installed: bool = False
+    loadable: bool = True
     removable: bool = False
     title: str = ""
     size_bytes: int | None = None
@@ -74,6 +76,7 @@ def _of_model(
         backend=model.backend,
         origin=model.store,
         installed=True,
+        loadable=_is_loadable(model.backend),
         removable=model.store in _OWN,
         title=offer.title if offer else "",
         size_bytes=model.size_bytes,
@@ -89,12 +92,19 @@ def _of_offer(key: str, offer: AvailableModel) -> Entry:
         names=frozenset(_names_of_offer(offer)),
         backend=offer.backend,
         origin=offer.origin,
+        # Another file of the same repository on this machine is not what is offered.
+        installed=offer.installed and offer.origin == "ollama",
+        loadable=_is_loadable(offer.backend),
         title=offer.title,
         size_bytes=offer.size_bytes,
         quantization=offer.quantizations[0] if offer.quantizations else None,
         license=offer.license,
         gated=offer.gated,
     )
+
+
+def _is_loadable(backend: str) -> bool:
+    return backend != "ollama"
 
 
 def _names_of_model(model: ModelInfo) -> Iterator[str]:

@@ -48,6 +48,7 @@ class Look:
 def look(state: State, entry: Entry) -> Look:
     """A model as a row."""
     activity = state.activities.get(entry.key)
+    verb = _verb(state, entry, activity)
     return Look(
         name=text.shown(entry.id),
         hint=text.shown(" · ".join(filter(None, (entry.id, entry.title, _origin(entry))))),
@@ -57,8 +58,8 @@ def look(state: State, entry: Entry) -> Look:
         license=text.shown(entry.license or "-", 40),
         state=_words(state, entry, activity),
         share=_share(activity),
-        verb=_verb(state, entry, activity),
-        able=activity is None or (activity.stop is not None and not activity.stopping),
+        verb=verb,
+        able=_is_able(verb, entry, activity),
         removable=entry.removable and activity is None,
         asking=state.asking == entry.key,
     )
@@ -113,3 +114,9 @@ def _verb(state: State, entry: Entry, activity: Activity | None) -> Verb:
     if not entry.installed:
         return "Pull"
     return "Load" if state.process(entry) is None else "Unload"
+
+
+def _is_able(verb: Verb, entry: Entry, activity: Activity | None) -> bool:
+    if activity is not None:
+        return activity.stop is not None and not activity.stopping
+    return verb != "Load" or entry.loadable
