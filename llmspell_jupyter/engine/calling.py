@@ -77,14 +77,14 @@ class Calls:
 
 
 def _result(future: Future[_T]) -> _T:
-    while True:
-        try:
-            return future.result(timeout=TURN_SECONDS)
-        except TimeoutError:
-            if future.done():
-                raise
-        except CancelledError:
-            raise Interrupted("Stopped while it waited for the engine.") from None
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    while not done.wait(TURN_SECONDS):
+        pass
+    try:
+        return future.result()
+    except CancelledError:
+        raise Interrupted("Stopped while it waited for the engine.") from None
 
 
 async def get(connection: Connection, path: str) -> dict[str, Any]:
