@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from argparse import SUPPRESS, ArgumentTypeError
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from llmspell_jupyter.errors import RequestError
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from llmspell_jupyter.magics.cells import Cells
     from llmspell_jupyter.magics.page import Page
     from llmspell_jupyter.runtime.views import PullViews
+
+_LIMIT = re.compile(r"\s*(--timeout\b\s*=?\s*\S*)\s*(.*)", re.DOTALL)
 
 
 def prepare(*further: str) -> None:
@@ -33,6 +37,17 @@ def prepare(*further: str) -> None:
             import_module(name)
 
     threading.Thread(target=work, name="llmspell-import", daemon=True).start()
+
+
+def _seconds(text: str) -> float:
+    """A limit of time; nan is none."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
 
 
 @magics_class
@@ -116,22 +131,35 @@ class LLMSpellMagics(Magics):
             else:
                 print(cells.explain_config(arguments.what))
 
+    @magic_arguments("lua")
+    @argument("--timeout", type=_seconds, metavar="SECONDS", help="stop it after so long")
+    @argument("expression", nargs="*", help="Lua, as it is typed: braces and $ are Lua's")
+    @no_var_expand
+    @line_magic("lua")  # type: ignore[arg-type]  # its type knows no names
+    def lua_line(self, line: str) -> Any:
+        """Run a line of Lua. The value of an expression is the value of the magic.
+
+        Globals live from cell to cell; %llmspell_reset forgets them.
+        """
+        # The rest of the line is no list of words: quotes in it are Lua's.
+        limit, source = found.groups() if (found := _LIMIT.fullmatch(line)) else ("", line)
+        timeout = parse_argstring(self.lua_line, limit).timeout
+        return self.cells.run_lua(source, "%lua " + line, expression=True, timeout=timeout)
+
     @magic_arguments()
-    @argument("--timeout", type=float, metavar="SECONDS", help="stop the script after so long")
-    @argument("expression", nargs="*", help="Lua on the magic's own line, as %%lua 1 + 1")
-    @line_cell_magic
-    def lua(self, line: str, cell: str | None = None) -> Any:
+    @argument("--timeout", type=_seconds, metavar="SECONDS", help="stop the script after so long")
+    @argument("misplaced", nargs="*", help=SUPPRESS)
+    @cell_magic
+    def lua(self, line: str, cell: str) -> Any:
         """Run Lua. What it prints appears in order, what it returns is the cell's value.
 
-        Globals live from cell to cell; %%llmspell_reset forgets them.
+        Globals live from cell to cell; %llmspell_reset forgets them.
         """
-        if cell is None:
-            return self.cells.run_lua(line, "%lua " + line, expression=True)
         arguments = parse_argstring(self.lua, line)
-        if arguments.expression:
+        if arguments.misplaced:
             with shown_plainly():
                 raise RequestError(
-                    f"%%lua does not know {' '.join(arguments.expression)!r}.",
+                    f"%%lua does not know {' '.join(arguments.misplaced)!r}.",
                     hint="Write the script below the line that says %%lua.",
                 )
         # One line more on top, and Lua counts lines as the cell does.

@@ -103,6 +103,43 @@ def test_values_are_python_values(book: Notebook) -> None:
     assert book.good("%%lua\nlocal nothing = 1").value is None
 
 
+def test_a_line_of_lua_is_taken_as_it_is_typed(book: Notebook) -> None:
+    """Braces and dollars are Lua's, whatever Python variables there are."""
+    book.good("x, role = 'boom', 'user'")
+    assert book.value("%lua #{1,2,3}") == "3"
+    assert book.value("%lua {1,2}") == "- 1\n- 2"
+    assert book.value("%lua '$x {x} {{x}}'") == "'$x {x} {{x}}'"
+    assert book.value('%lua JSON.stringify({"a","b"})') == """'["a","b"]'"""
+    book.good("%lua x = 'of Lua'")
+    assert book.value("%lua return {x}") == "- of Lua"
+    count = '%lua LocalLLM.count({{role = "user", content = "Hello."}}, "smollm2:135m")'
+    assert int(book.value(count)) > 1
+
+
+def test_a_line_of_lua_can_be_limited_in_time(book: Notebook) -> None:
+    assert book.value("%lua --timeout 5 1 + 1") == "2"
+    assert book.value("%lua --timeout=5 {1}") == "- 1"
+    output = book.run("%lua --timeout 0.3 (function() while true do end end)()")
+    assert output.error == "ScriptTimeout" and "%lua --timeout" in output.traceback
+    assert book.good("%lua -- only a comment").value is None
+    assert "--timeout" in book.value("get_ipython().magics_manager.magics['line']['lua'].__doc__")
+
+
+@pytest.mark.parametrize("magic", ["%lua {} 1 + 1", "%%lua {}\nreturn 1"])
+@pytest.mark.parametrize(
+    "given", ["--timeout soon", "--timeout 0", "--timeout -1", "--timeout nan"]
+)
+def test_a_limit_that_is_none_is_refused(book: Notebook, magic: str, given: str) -> None:
+    said = book.run(magic.format(given)).stderr
+    assert said.startswith("UsageError: argument --timeout: ") and "seconds" in said, said
+    assert book.value("%lua 1 + 1") == "2"
+
+
+def test_a_limit_may_come_from_python(book: Notebook) -> None:
+    book.good("limit = 0.3")
+    assert book.run("%%lua --timeout {limit}\nwhile true do end").error == "ScriptTimeout"
+
+
 def test_prints_come_in_order(book: Notebook) -> None:
     answer = book.good(
         """%%lua
