@@ -180,6 +180,12 @@ def _fits(info: ModelInfo, wanted: ModelSpec) -> bool:
 
 
 def _quantizations(info: ModelInfo) -> frozenset[str]:
-    """What its name and its files call how its numbers are held, in lower case."""
-    _, named = spec.split_variant(_parsed(info.id).variant)
-    return frozenset(text.lower() for text in (named, info.quantization) if text)
+    """The rest of its variant, and how its numbers are held, in lower case.
+
+    The latter is what its id tells, else its file's name, else the file's header: files that are
+    made in another way than usual have the header of the usual ones.
+    """
+    _, rest = spec.split_variant(_parsed(info.id).variant)
+    told = (each and spec.quantization_of(each) for each in (rest, info.path.name))
+    kind = next(filter(None, told), info.quantization)
+    return frozenset(text.lower() for text in (rest, kind) if text)
