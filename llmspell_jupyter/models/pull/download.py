@@ -61,7 +61,7 @@ class Download:
         self._tries = 0
         self._since = 0
         self._not_before = 0.0
-        # What the user should know now; empties when it was said and bytes flow again.
+        # What the user should know now; empties when it was said and there is progress again.
         self._passing = ""
         self._told = False
         #: What the user should know for good.
@@ -163,6 +163,8 @@ class Download:
         """Something to do, waited for if need be; ``Interrupted`` at the end."""
         while True:
             self._sockets.check()
+            if self._failure is not None:
+                raise Interrupted("The pull has failed.")
             wait = self._not_before - time.monotonic()
             if wait > 0:
                 self._sockets.pause(wait)
@@ -200,13 +202,13 @@ class Download:
                 count = self._wait_for(answer.read_into, buffer, slow)
                 partial.write(place, buffer[:count], of)
                 place += count
-                self._came(count)
+                self._calms(count)
                 now = time.monotonic()
                 if place - part.at >= self._pace.commit or now - noted > _NOTED_SECONDS:
                     noted = now
-                    partial.note(part, min(place, part.end), of)
+                    self._gained(partial.note(part, min(place, part.end), of))
         finally:
-            partial.note(part, min(place, part.end), of)
+            self._gained(partial.note(part, min(place, part.end), of))
             answer.close()
 
     def _wait_for(
@@ -247,10 +249,14 @@ class Download:
                 f"{partial.file.path} anew."
             )
 
-    def _came(self, count: int) -> None:
+    def _calms(self, count: int) -> None:
+        """So many bytes flowed."""
         self._calm += count
         if self._calm >= _CALM and self._width < self._pace.connections:
             self._width, self._calm = self._width + 1, 0
+
+    def _gained(self, count: int) -> None:
+        """So many bytes are there that were not before; those that come again are no progress."""
         self._since += count
         if self._since >= _PROGRESS:
             self._since, self._tries = 0, 0

@@ -161,12 +161,17 @@ class Partial:
             count = _write_at(disk, data, at)
             data, at = data[count:], at + count
 
-    def note(self, part: Part, to: int, of: int, *, came: bool = True) -> None:
-        """What somebody wrote of a part, up to here, is there."""
+    def note(self, part: Part, to: int, of: int, *, came: bool = True) -> int:
+        """What somebody wrote of a part, up to here, is there.
+
+        Returns:
+            Bytes of it that were not there before.
+        """
         with self._changed:
             if of != self._round or to <= part.at or self._journal is None:
-                return
+                return 0
             self._journal.note(part.at, to)
+            before = self._there.total
             self._there.add(part.at, to)
             if came:
                 self.fetched += to - part.at
@@ -174,6 +179,7 @@ class Partial:
                 self._copied = True
             part.at = to
             self._changed.notify_all()
+            return self._there.total - before
 
     def digest(self, sockets: Sockets, said: Callable[[str], None]) -> None:
         """Follow the bytes as they come, to the end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,29 @@ def test_p2_one_stream_is_said(hub: Hub, model: Pulls) -> None:
     hub.fault(KEY, "no_range")
     done = model.pull()
     assert "only as a whole" in done.note
+
+
+def test_p2_bytes_that_are_here_already_are_no_progress(hub: Hub, model: Pulls) -> None:
+    """A server without ranges that breaks off at one place every time is not asked for ever."""
+    hub.fault(KEY, "no_range")
+    hub.fault(KEY, "drop", after=200_000)
+    stop = threading.Event()
+
+    def look(progress: Any) -> None:
+        if hub.served(KEY) > 20 * 200_000:
+            stop.set()
+
+    with pytest.raises(PullError, match="4 times"):
+        model.pull(stop=stop, report=look)
+    assert hub.served(KEY) <= (1 + QUICK.tries + QUICK.connections) * 200_000
+
+
+def test_p2_a_server_without_ranges_may_come_further_each_time(hub: Hub, model: Pulls) -> None:
+    hub.fault(KEY, "no_range")
+    for at in range(100_000, SIZE, 100_000):
+        hub.fault(KEY, "drop", at=at, times=1)
+    model.pull()
+    assert model.published() == pulls.files()
 
 
 def test_p2_a_busy_server_is_given_the_time_that_it_wants(hub: Hub, model: Pulls) -> None:
