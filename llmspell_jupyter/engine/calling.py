@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
+import anyio
 import httpx
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from llmspell_jupyter.engine import start
 from llmspell_jupyter.engine.connection import Connection
@@ -24,8 +27,8 @@ _T = TypeVar("_T")
 class Calls:
     """Requests on an event loop of their own in a background thread.
 
-    They work the same from a kernel's main thread, from the Lua thread and from a plain program,
-    and can be cancelled at any point of their way.
+    They work the same from a kernel's main thread, from the Lua thread, from a plain program and
+    from a child that it forked, and can be cancelled at any point of their way.
 
     Attributes:
         stoppable: Surrounds each wait on the thread that waits, and is given what ends that wait,
@@ -38,17 +41,20 @@ class Calls:
         self.stoppable: Callable[[Callable[[], object]], AbstractContextManager[None]] = lambda _: (
             nullcontext()
         )
+        self._begin_afresh()
+        _all.add(self)
+
+    def _begin_afresh(self) -> None:
         self._lock = threading.Lock()
-        self._portal: BlockingPortal | None = None
-        self._kept = ExitStack()
+        self._loop: _Loop | None = None
 
     def close(self) -> None:
         """Cancel what is under way and end the background thread; happens by itself at exit."""
         with self._lock:
-            portal, self._portal = self._portal, None
-            if portal is not None:
-                portal.call(portal.stop, True)
-                self._kept.close()
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                atexit.unregister(self.close)
+                loop.end()
 
     def _post(self, path: str, body: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Ask the engine, which is started if need be; its answer within so many seconds."""
@@ -68,12 +74,61 @@ class Calls:
 
     def _ready_portal(self) -> BlockingPortal:
         with self._lock:
-            if self._portal is None:
-                self._portal = self._kept.enter_context(
-                    start_blocking_portal("asyncio", name="llmspell")
-                )
+            if self._loop is None:
+                self._loop = _Loop()
                 atexit.register(self.close)
-            return self._portal
+            return self._loop.portal
+
+
+_all: weakref.WeakSet[Calls] = weakref.WeakSet()
+
+
+def _begin_afresh() -> None:
+    for each in _all:
+        each._begin_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has the objects and locks of its parent, and none of its threads.
+    os.register_at_fork(after_in_child=_begin_afresh)
+
+
+class _Loop:
+    """An event loop in a thread of its own.
+
+    Not anyio's ``start_blocking_portal``, whose end a forked child would wait for in vain when it
+    lets go of it.
+
+    Attributes:
+        portal: Runs what is asked of it there.
+    """
+
+    def __init__(self) -> None:
+        ready: Future[BlockingPortal] = Future()
+        self._thread = threading.Thread(
+            target=_run_loop, args=(ready,), name="llmspell", daemon=True
+        )
+        self._thread.start()
+        self.portal = ready.result()
+
+    def end(self) -> None:
+        """Cancel what is under way and wait for the thread's end."""
+        self.portal.call(self.portal.stop, True)
+        self._thread.join()
+
+
+def _run_loop(ready: Future[BlockingPortal]) -> None:
+    async def serve() -> None:
+        async with BlockingPortal() as portal:
+            ready.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve)
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)
 
 
 def _result(future: Future[_T]) -> _T:
