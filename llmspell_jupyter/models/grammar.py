@@ -43,6 +43,8 @@ _QUANTIZATION = re.compile(
     re.IGNORECASE,
 )
 
+_BITS = re.compile(r"Q[1-8]")
+
 # From the root, from a drive, from here, from above, from home. No other name begins like this.
 _PATH = re.compile(r"/|[A-Za-z]:[\\/]|(\.|\.\.|~[^\\/]*)([\\/]|$)")
 
@@ -123,10 +125,26 @@ def quantization_of(file: str) -> str | None:
     ('Q4_K_M', 'Q8_0')
     """
     for part in reversed(file.split("/")):
-        found = [match["kind"].upper() for match in _QUANTIZATION.finditer(part)]
+        found = [match["kind"] for match in _QUANTIZATION.finditer(part)]
         if found:
-            return found[-1].replace("UD_", "UD-").replace("FP16", "F16").replace("FP32", "F32")
+            return _spelt(found[-1])
     return None
+
+
+def means_quantization(word: str, kind: str) -> bool:
+    """Whether a user's word means a quantisation, in any case; ``q4`` means each of 4 bits.
+
+    >>> means_quantization("fp16", "F16"), means_quantization("q4", "Q4_K_M")
+    (True, True)
+    """
+    match = _QUANTIZATION.fullmatch(word)
+    asked, kind = _spelt(match["kind"]) if match else word.upper(), kind.upper()
+    return asked == kind or (_BITS.fullmatch(asked) is not None and kind.startswith(f"{asked}_"))
+
+
+def _spelt(kind: str) -> str:
+    """A quantisation as all files' names could spell it."""
+    return kind.upper().replace("UD_", "UD-").replace("FP16", "F16").replace("FP32", "F32")
 
 
 def _split_provider(text: str) -> tuple[str | None, str]:

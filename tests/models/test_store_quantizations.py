@@ -10,6 +10,7 @@ import pytest
 
 from llmspell_jupyter.errors import ModelNotFound
 from llmspell_jupyter.models import store
+from llmspell_jupyter.models.hub import files
 from llmspell_jupyter.models.removal import remove
 from llmspell_jupyter.types import Lookup
 from tests.support.hub_cache import publish
@@ -107,3 +108,25 @@ def test_files_that_share_a_quantisation_go_by_their_names(cache: Path, made: Ma
     assert caught.value.data["models"] == ["o/r:a-Q8_0.gguf", "o/r:b-Q8_0.gguf"]
     with pytest.raises(ModelNotFound, match="not on this machine"):
         store.resolve("o/r:Q4_K_M")
+
+
+@pytest.mark.parametrize(
+    ("file", "word"),
+    [("r-fp16.gguf", "fp16"), ("r-F16.gguf", "FP16"), ("r-Q4_0.gguf", "q4"), ("r-Q8_0.gguf", "Q8")],
+)
+def test_a_word_means_what_it_means_where_it_is_fetched(
+    cache: Path, made: Make, file: str, word: str
+) -> None:
+    publish(cache, "o/r", {file: made(Q4_K_M), "r-IQ3_S.gguf": made(Q4_K_M) + b"\0"})
+    chosen = files.choose_gguf("o/r", [file, "r-IQ3_S.gguf"], word, ())
+    found = store.resolve(f"hf.co/o/r:{word}")
+    assert (found.id, found.path.name) == (f"o/r:{chosen.quantization}", file)
+    with pytest.raises(ModelNotFound, match="not on this machine"):
+        store.resolve("o/r:Q5")
+
+
+def test_bits_alone_take_the_preferred_one(cache: Path, made: Make) -> None:
+    publish(cache, "o/r", {"r-Q4_K_M.gguf": made(Q4_K_M), "r-Q4_0.gguf": made(Q4_K_M) + b"\0"})
+    assert store.resolve("o/r:q4", Lookup(quantization="Q4_0")).id == "o/r:Q4_0"
+    with pytest.raises(ModelNotFound, match="fits several"):
+        store.resolve("o/r:q4", Lookup(quantization="Q8_0"))

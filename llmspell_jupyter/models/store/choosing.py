@@ -175,7 +175,8 @@ def _fits(info: ModelInfo, wanted: ModelSpec) -> bool:
     size, quantization = spec.split_variant(wanted.variant)
     own_size, _ = spec.split_variant(own.variant)
     return (size is None or size.lower() == (own_size or "").lower()) and (
-        quantization is None or quantization.lower() in _quantizations(info)
+        quantization is None
+        or any(spec.means_quantization(quantization, each) for each in _quantizations(info))
     )
 
 
