@@ -24,8 +24,8 @@ class Screen(Protocol):
     def say(self, line: str) -> None:
         """Show a message."""
 
-    def refresh(self) -> None:
-        """Look again what is installed and what runs."""
+    def refresh(self, *, installed: bool) -> None:
+        """Look again what runs and, if it may be other than before, what is installed."""
 
 
 class Actions:
@@ -95,17 +95,17 @@ class Actions:
         spawn(self._run, entry, activity, work)
 
     def _run(self, entry: Entry, activity: Activity, work: Callable[[Activity], str]) -> None:
-        said = ""
         try:
-            said = work(activity)
+            said, done = work(activity), True
         except Exception as error:
             # Whatever it is: nobody but the user could see it, and the cell is another's place.
-            said = text.error(error)
-        finally:
-            with self._lock:
-                del self._state.activities[entry.key]
-            self._screen.say(said)
-            self._screen.refresh()
+            said, done = text.error(error), False
+        with self._lock:
+            del self._state.activities[entry.key]
+        self._screen.say(said)
+        # What failed has installed nothing. Its engine may be about to end: it is asked nothing
+        # for which another would be started.
+        self._screen.refresh(installed=done)
 
     def _watch(self, activity: Activity, entry: Entry, name: str = "", *, job: str = "") -> str:
         pull = self._source.follow(job) if job else self._source.pull(name)

@@ -38,7 +38,8 @@ class ModelBrowser:
     """Controls and rows that are used again and again. Any thread may call it.
 
     It keeps no timer: the engine is asked when the browser opens, when the user does something,
-    and while something runs. Pulls go on when it is closed.
+    and while something runs. One that has ended stays away until it is needed. Pulls go on when
+    the browser is closed.
 
     Args:
         source: The models.
@@ -117,9 +118,16 @@ class ModelBrowser:
             if line and not self._closed:
                 self._controls.say(textwrap.wrap(text.shown(line, 330), 115))
 
-    def refresh(self) -> None:
-        """Look again what is installed and what runs; rows keep their places."""
-        self._look(everything=False)
+    def refresh(self, *, installed: bool = True) -> None:
+        """Look again what is installed and what runs; rows keep their places.
+
+        No engine is started for it.
+        """
+        self._looked = time.monotonic()
+        if installed:
+            self._try(lambda: self._take(installed=self._source.seen()))
+        self._try(self._see)
+        self._paint()
 
     # What the user does
 
@@ -180,16 +188,14 @@ class ModelBrowser:
 
     # What is looked up, on threads of its own
 
-    def _look(self, *, everything: bool = True) -> None:
+    def _look(self) -> None:
         self._looked = time.monotonic()
         self._try(lambda: self._take(installed=self._source.installed()))
-        self._try(self._see)
-        self._paint()
+        self.refresh(installed=False)
         with self._lock:
             self._ready = True
             self._wake.notify_all()
-        if everything:
-            self._find("")
+        self._find("")
 
     def _see(self) -> None:
         """Which models have a process, and which are being pulled."""

@@ -38,8 +38,16 @@ class Source:
         return store.installed(lookup=self._models.lookup)
 
     def installed(self) -> Sequence[ModelInfo]:
-        """Models on this machine as the engine finds them, which may know further folders."""
+        """Models on this machine as the engine finds them, which may know further folders.
+
+        It is started if need be.
+        """
         return self._models.installed()
+
+    def seen(self) -> Sequence[ModelInfo]:
+        """The same where an engine runs, else as the kernel finds them; none is started."""
+        runs = self._runtime.engine.status() is not None
+        return self.installed() if runs else self.here()
 
     def available(self, search: str) -> Availability:
         """Models that can be had; a search asks the hub for these words, too."""
