@@ -26,7 +26,7 @@ class Desk:
     """One for each server.
 
     Args:
-        kernels: Says which process each kernel of the server is, by the kernel's id.
+        owner: Says for which kernel of the server a client of the engine asks, by its id.
 
     Attributes:
         client: The user's engine.
@@ -34,11 +34,11 @@ class Desk:
         loads: Loads that pages began.
     """
 
-    def __init__(self, kernels: Callable[[], dict[str, int]] = dict):
+    def __init__(self, owner: Callable[[str], str | None]):
         self.client = EngineClient()
         self.loads = Loads(self._changed)
         self._models = Models(self.client)
-        self.watch = Watch(self.client, kernels, self.loads, self._installed)
+        self.watch = Watch(self.client, owner, self.loads, self._installed)
         self._acts = Threads(_ACTS)
         self._looks = Threads(_LOOKS)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -42,7 +42,7 @@ class Watch:
 
     Args:
         client: The user's engine.
-        kernels: Says which process each kernel of the server is, by the kernel's id.
+        owner: Says for which kernel of the server a client of the engine asks, by its id.
         loads: Loads that pages began.
         installed: Says what is on this machine, as a value that changes with it; may block.
     """
@@ -50,12 +50,12 @@ class Watch:
     def __init__(
         self,
         client: EngineClient,
-        kernels: Callable[[], dict[str, int]],
+        owner: Callable[[str], str | None],
         loads: Loads,
         installed: Callable[[], object],
     ):
         self._client = client
-        self._kernels = kernels
+        self._owner = owner
         self._loads = loads
         self._installed = installed
         self._engine_threads = Threads(1)
@@ -69,7 +69,10 @@ class Watch:
         self._told: str | None = None
 
     async def status(self) -> dict[str, Any]:
-        """``{engine, machine, kernels, loads, version}``, at once even when the engine is deaf."""
+        """``{engine, machine, loads, version}``, at once even when the engine is deaf.
+
+        Each job also says for which ``kernel`` of the server it runs; None when it is none.
+        """
         if self._looking is None or self._looking.done():
             self._began = time.monotonic()
             self._looking = asyncio.create_task(self._look())
@@ -78,11 +81,12 @@ class Watch:
         engine = self._engine
         if not self._looking.done() and time.monotonic() - self._ended > _NEWS_SECONDS:
             engine = {**engine, "stale": True} if engine else {"error": _silent().to_wire()}
+        if engine and "jobs" in engine:
+            engine = {**engine, "jobs": [*map(self._owned, engine["jobs"])]}
         memory = psutil.virtual_memory()
         return {
             "engine": engine,
             "machine": {"memory_total": memory.total, "memory_available": memory.available},
-            "kernels": self._kernels(),
             "loads": self._loads.to_wire(),
             "version": _version(),
         }
@@ -106,6 +110,9 @@ class Watch:
     def rouse(self) -> None:
         """Look now: something has begun or ended."""
         self._roused.set()
+
+    def _owned(self, job: dict[str, Any]) -> dict[str, Any]:
+        return {**job, "kernel": self._owner(job["client"])}
 
     async def _look(self) -> None:
         try:

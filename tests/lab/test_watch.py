@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from jupyter_client import BlockingKernelClient
 
+from tests.lab.browser.cells import ENDLESS
 from tests.lab.conftest import Place
 from tests.lab.test_events import watching
+from tests.support import kernelspecs
+from tests.support.engines import PATIENCE, wait_for
+from tests.support.kernelspecs import PYTHON, WRAPPED
 from tests.support.slow_engine import slow
 
 
@@ -21,6 +31,49 @@ def test_an_engine_that_takes_its_time_answers(place: Place, seconds: float) -> 
         while time.monotonic() < looked_on:
             assert _answers(place.server.get("status"))
         assert _answers(stream.events[-1][1]["status"])
+
+
+@pytest.mark.parametrize("command", [PYTHON, WRAPPED], ids=["bare", "wrapped"])
+def test_a_job_is_of_the_kernel_that_asked(place: Place, command: list[str]) -> None:
+    with kernel(place, command) as (name, client), kernel(place, command):
+        client.execute("%load_ext llmspell_jupyter")
+        client.execute(ENDLESS)
+        (job,) = wait_for(lambda: _jobs(place))
+        assert job["kernel"] == name
+        assert place.server.post(f"jobs/{job['id']}/cancel") == {"cancelled": True}
+
+
+def test_a_job_of_somebody_else_is_of_no_kernel(place: Place) -> None:
+    name = place.add("lab/of-nobody", seed=7, bytes_per_second=400_000)
+    place.server.post("pull", model=name)
+    (job,) = wait_for(lambda: _jobs(place))
+    assert job["kernel"] is None
+    place.server.post(f"jobs/{job['id']}/cancel", discard=True)
+    place.hub.mend()
+
+
+@contextmanager
+def kernel(place: Place, command: list[str]) -> Iterator[tuple[str, BlockingKernelClient]]:
+    """A kernel of the server that this command starts: its id, and a client of it."""
+    kernelspecs.install(place.environment, "own", command)
+    headers = {"Authorization": f"token {place.server.token}"}
+    address = f"{place.server.url}api/kernels"
+    with httpx.Client(headers=headers, timeout=PATIENCE, trust_env=False) as http:
+        name: str = http.post(address, json={"name": "own"}).json()["id"]
+        client = BlockingKernelClient()
+        file = Path(place.environment["JUPYTER_RUNTIME_DIR"], f"kernel-{name}.json")
+        client.load_connection_file(str(file))
+        client.start_channels(hb=False)
+        try:
+            client.kernel_info(reply=True, timeout=PATIENCE)
+            yield name, client
+        finally:
+            client.stop_channels()
+            http.delete(f"{address}/{name}")
+
+
+def _jobs(place: Place) -> list[dict[str, Any]]:
+    return (place.server.get("status")["engine"] or {}).get("jobs", [])
 
 
 def _answers(status: dict[str, object]) -> bool:

@@ -223,6 +223,16 @@ class LabNotebook:
         )
         self.wait_until_ready()
 
+    def change_kernel(self, name: str) -> None:
+        """Put a kernel of another kind into the place of this one; it may never be ready."""
+        self.page.evaluate(
+            """async name => {
+              const { sessionContext } = window.jupyterapp.shell.currentWidget;
+              await sessionContext.changeKernel({ name });
+            }""",
+            name,
+        )
+
     def run(self, number: int) -> None:
         """Run a cell, counted from 0; does not wait for its end."""
         self.page.evaluate(

@@ -41,8 +41,8 @@ export interface IJob {
   readonly id: string;
   readonly kind: string;
   readonly model: string;
-  /** Who asked, such as `process 4711`. */
-  readonly client: string;
+  /** The kernel of this server that asked; of what is over it is not told. */
+  readonly kernel?: string | null;
   readonly phase: string;
   /** Requests before it in the queue. */
   readonly ahead: number;
@@ -108,8 +108,6 @@ export interface IStatus {
     readonly memory_total: number;
     readonly memory_available: number;
   };
-  /** Process of each kernel of this server, by the kernel's id. */
-  readonly kernels?: Readonly<Record<string, number>>;
   /** Those under way, and for a while those that are over. */
   readonly loads?: readonly ILoad[];
 }

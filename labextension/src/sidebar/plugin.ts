@@ -14,7 +14,6 @@ import {
 } from '@jupyterlab/translation';
 
 import { spellIcon } from '../engine/icon';
-import { kernelOf } from '../engine/owners';
 import { IEngine } from '../engine/plugin';
 import { shown } from '../engine/text';
 import type { IModel } from '../engine/wire';
@@ -60,10 +59,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
           });
         }
       },
-      placeOf: (job) => {
-        const kernel = kernelOf(engine.watch.status, job);
-        return kernel ? names.of(kernel) : '';
-      },
+      placeOf: ({ kernel }) => (kernel ? names.of(kernel) : ''),
       confirmRemove: (model) =>
         ask(
           settings.current.confirmRemove,

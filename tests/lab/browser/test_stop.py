@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import psutil
@@ -9,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.lab.browser.cells import ENDLESS
 from tests.lab.browser.sidebar import beside, jobs
+from tests.support import kernelspecs
 from tests.support.browser import Lab
 from tests.support.engines import PATIENCE, SMOLLM2, wait_for
 
@@ -42,6 +44,21 @@ def test_a_deaf_kernel_is_stopped_in_the_engine(opened: Lab) -> None:
         book.wait_for_end(1)
         assert "cancelled" in str(book.outputs(1))
         side.picture("stopped")
+
+
+def test_a_kernel_below_a_wrapper_is_stopped_as_well(opened: Lab) -> None:
+    kernelspecs.install(os.environ, "wrapped", kernelspecs.WRAPPED)
+    with beside(opened, "wrapped", LOAD, ENDLESS) as side:
+        book = side.book
+        book.change_kernel("wrapped")
+        book.wait_until_ready()
+        book.run_to_end(0)
+        book.run(1)
+        expect(side.job(SMOLLM2)).to_contain_text("for wrapped.ipynb")
+        toolbar = book.page.locator(".jp-NotebookPanel-toolbar")
+        toolbar.get_by_role("button", name="Stop model").click()
+        book.wait_for_end(1)
+        assert "cancelled" in str(book.outputs(1))
 
 
 def test_another_notebook_is_left_alone(opened: Lab) -> None:
