@@ -13,13 +13,16 @@ from llmspell_jupyter.models import spec
 from llmspell_jupyter.models.folder import UNSAFE_ENDINGS
 from llmspell_jupyter.models.safetensors import INDEX
 
+_WHOLE = ("BF16", "F16", "F32")
+
 #: Quantisations in the order in which they are taken when none is asked for: the smallest one
 #: that loses little, then larger ones, then those that lose more, then whole weights.
 PREFERENCE = (
     *("Q4_K_M", "Q4_K_S", "IQ4_NL", "IQ4_XS", "Q5_K_M", "Q5_K_S", "Q4_1", "Q4_0"),
     *("Q6_K", "Q5_1", "Q5_0", "Q8_0", "MXFP4", "MXFP4_MOE", "Q4_K", "Q5_K"),
-    *("Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "Q2_K", "Q2_K_S"),
-    *("BF16", "F16", "F32"),
+    *("Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S"),
+    *("IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "TQ2_0", "IQ1_M", "IQ1_S", "TQ1_0"),
+    *_WHOLE,
 )
 
 _NONE: Mapping[str, str] = types.MappingProxyType({})
@@ -41,6 +44,7 @@ _BESIDE = re.compile(
 _TYPES = frozenset({"F32", "F16", "BF16", "FP32", "FP16"})
 _PART = re.compile(r"(?P<base>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE)
 _BITS = re.compile(r"Q[1-8]")
+_LARGER = re.compile(r"(?P<whole>(?P<bits>Q[1-8])_K)_X{0,2}L")
 # GGUF files that are no model by themselves.
 _NOT_MODELS = re.compile(r"mmproj|imatrix|ggml-vocab|-lora|^lora|adapter", re.IGNORECASE)
 
@@ -198,11 +202,24 @@ def shards(repository: str, index: object, paths: Sequence[str]) -> list[str]:
     return sorted(str(each) for each in names)
 
 
-def _place(quantization: str | None) -> int:
+def _place(quantization: str | None) -> tuple[float, bool, bool]:
+    """Sorts quantisations by preference; those that are not in the list go before whole weights."""
     kind = (quantization or "").removeprefix("UD-")
-    place = PREFERENCE.index(kind) if kind in PREFERENCE else len(PREFERENCE)
+    usual = _usual(kind)
+    unknown = PREFERENCE.index(_WHOLE[0]) - 0.5 if kind else len(PREFERENCE)
+    place = PREFERENCE.index(usual) if usual in PREFERENCE else unknown
     # The maker's own file goes before one that was made another way.
-    return 2 * place + (quantization or "").startswith("UD-")
+    return place, usual != kind, (quantization or "").startswith("UD-")
+
+
+def _usual(kind: str) -> str:
+    """The kind that a larger one was made from, such as Q4_K_M for Q4_K_L and Q4_K_XL."""
+    match = None if kind in PREFERENCE else _LARGER.fullmatch(kind)
+    if match is None:
+        return kind
+    whole, bits = match["whole"], match["bits"]
+    found = (f"{whole}_L", f"{whole}_M", whole, f"{bits}_0")
+    return next((each for each in found if each in PREFERENCE), kind)
 
 
 def _depth(model: GgufModel) -> int:
