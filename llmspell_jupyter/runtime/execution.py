@@ -39,6 +39,7 @@ class Execution:
         self._queue: SimpleQueue[object] = SimpleQueue()
         self._lock = threading.Lock()
         self._done = threading.Event()
+        self._begun = False
         self._deadline: float | None = None
         self._stop: LLMSpellError | None = None
         self._stopped_at = 0.0
@@ -89,13 +90,7 @@ class Execution:
             ScriptError: The script raised, or ended with ``os.exit`` and a status other than 0.
             LLMSpellError: What a host call raised and the script did not catch.
         """
-        until = None if timeout is None else monotonic() + timeout
-        while not self._done.is_set():
-            left = _POLL if until is None else min(_POLL, until - monotonic())
-            if left <= 0:
-                raise TimeoutError("the script still runs")
-            self._done.wait(left)
-            self._watch()
+        self._wait(None if timeout is None else monotonic() + timeout)
         if self._outcome.error is not None:
             raise self._outcome.error
         return self._outcome.value
@@ -108,12 +103,29 @@ class Execution:
         """
         self._request_stop(Interrupted(reason))
 
+    def end(self, reason: str) -> None:
+        """Stops the script and waits until it has ended or is given up; for who follows no more.
+
+        Args:
+            reason: As for ``stop``.
+        """
+        with self._lock:
+            if not self._begun and not self._done.is_set():
+                self._outcome = Outcome(error=Interrupted(reason))
+                self._done.set()
+        self.stop(reason)
+        self._wait(None)
+
     # For the session
 
-    def _begin(self) -> None:
-        if self._timeout is not None:
+    def _begin(self) -> bool:
+        """Starts the clock; False if the script was ended before."""
+        with self._lock:
+            self._begun = not self._done.is_set()
+        if self._begun and self._timeout is not None:
             self._deadline = monotonic() + self._timeout
             self._queue.put(_WAKE)
+        return self._begun
 
     def _stopping(self) -> bool:
         if self._stop is None and self._deadline is not None and monotonic() >= self._deadline:
@@ -147,6 +159,14 @@ class Execution:
         return True
 
     # Time
+
+    def _wait(self, until: float | None) -> None:
+        while not self._done.is_set():
+            left = _POLL if until is None else min(_POLL, until - monotonic())
+            if left <= 0:
+                raise TimeoutError("the script still runs")
+            self._done.wait(left)
+            self._watch()
 
     def _expire(self) -> None:
         message = f"The script ran longer than its limit of {self._timeout:g} s"

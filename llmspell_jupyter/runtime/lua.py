@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Final, Self
 
-from llmspell_jupyter.errors import ScriptError
+from llmspell_jupyter.errors import RequestError, ScriptError
 from llmspell_jupyter.runtime.border import Border, Callback, HostObject
 from llmspell_jupyter.runtime.execution import Execution
 from llmspell_jupyter.runtime.host import Ask, Host, Job, Outcome, Printed
@@ -21,6 +21,8 @@ __all__ = ["Ask", "Callback", "Execution", "Host", "HostObject", "LuaSession", "
 LUA_GRACE: Final = 1.0
 #: Seconds after a stop that a host call gets to end.
 HOST_GRACE: Final = 5.0
+
+_RESET: Final = "To stop what runs and begin anew, without Lua globals, type: %llmspell_reset"
 
 
 class LuaSession:
@@ -97,20 +99,22 @@ class LuaSession:
             variables: Globals to set before, such as ``ARGS``.
 
         Raises:
-            RuntimeError: A script still runs, or the session is closed or lost.
+            RequestError: A script still runs, or the session is closed or lost.
             TypeError: A variable is of a type that Lua does not know.
         """
         job = Job(source, chunk, expression, dict(variables or {}))
         Border(tuple(self._make[1])).encode("job", [job.variables])
         execution = Execution(self, job, timeout)
-        with self._lock:
-            if self._closed or self.lost:
-                raise RuntimeError("this Lua session is " + ("lost" if self.lost else "closed"))
-            if self._current is not None and not self._current.done:
-                raise RuntimeError("a script already runs in this Lua session")
-            self._current = execution
-            self._jobs.put(execution)
-        return execution
+        try:
+            with self._lock:
+                self._check_free()
+                self._current = execution
+                self._jobs.put(execution)
+            return execution
+        except BaseException:
+            # Ctrl-C comes at any line, and nobody else has the execution to stop it.
+            execution.end("The script was stopped while it started")
+            raise
 
     def post(self, event: object) -> None:
         """Adds an event for whoever reads those of the running script."""
@@ -163,6 +167,13 @@ class LuaSession:
         if not inside:
             self._in_lua_since = monotonic()
 
+    def _check_free(self) -> None:
+        if self._closed or self.lost:
+            state = "lost" if self.lost else "closed"
+            raise RequestError(f"This Lua session is {state}.", hint=_RESET)
+        if self._current is not None and not self._current.done:
+            raise RequestError("A script already runs in this Lua session.", hint=_RESET)
+
     # For executions
 
     def _cancel_host_calls(self) -> None:
@@ -192,7 +203,8 @@ class LuaSession:
         machine.close()
 
     def _perform(self, machine: Machine, execution: Execution) -> None:
-        execution._begin()
+        if not execution._begin():
+            return
         self._busy, self._in_lua_since = False, monotonic()
         try:
             outcome = machine.run(execution.job, self.max_memory_bytes)

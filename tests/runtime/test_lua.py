@@ -12,9 +12,16 @@ import psutil
 import pytest
 from lua_host import CLASSES, GLOBALS, WHO, Script, TestHost
 
-from llmspell_jupyter.errors import Interrupted, ProviderError, ScriptError, ScriptTimeout
+from llmspell_jupyter.errors import (
+    Interrupted,
+    ProviderError,
+    RequestError,
+    ScriptError,
+    ScriptTimeout,
+)
 from llmspell_jupyter.runtime import lua
 from llmspell_jupyter.runtime.lua import LuaSession, Printed
+from tests.support.interrupts import interrupted
 
 
 def in_subprocess(code: str) -> str:
@@ -71,8 +78,9 @@ def test_events_come_in_order_and_can_be_read_again(script: Script) -> None:
 
 def test_one_script_at_a_time(script: Script) -> None:
     execution = script.start("Test.wait()")
-    with pytest.raises(RuntimeError, match="already runs"):
+    with pytest.raises(RequestError, match="already runs") as caught:
         script.start("return 1")
+    assert "%llmspell_reset" in caught.value.hint
     execution.stop("over")
     with pytest.raises(Interrupted):
         execution.result(10)
@@ -237,6 +245,29 @@ def test_a_stop_before_the_first_instruction_and_after_the_last(script: Script) 
     assert execution.result(10) == 1
 
 
+def test_who_breaks_off_following_ends_the_script(script: Script) -> None:
+    execution = script.start("while true do end")
+    execution.end("enough")
+    assert execution.done
+    assert script("return 'next'") == "next"
+    with pytest.raises(Interrupted, match="enough"):
+        execution.result(10)
+    execution = script.start("return 1")
+    assert execution.result(10) == 1
+    execution.end("late")
+    assert execution.result(10) == 1
+
+
+def test_ctrl_c_at_any_moment_of_a_start_leaves_nothing_running(script: Script) -> None:
+    """Nobody has the execution then, so nobody else could stop it."""
+    moment = 0
+    while interrupted(lambda: script.start("while true do end"), moment):
+        assert script(f"return {moment}") == moment
+        moment += 1
+    assert moment > 10
+    assert not script.session.lost
+
+
 def test_a_host_call_that_never_ends_loses_the_session(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +278,7 @@ def test_a_host_call_that_never_ends_loses_the_session(
     with pytest.raises(Interrupted, match=r"enough\. It did not stop, because"):
         execution.result(10)
     assert script.session.lost
-    with pytest.raises(RuntimeError, match="is lost"):
+    with pytest.raises(RequestError, match="is lost"):
         script.start("return 1")
     script.host.release.set()
     script.session._thread.join(10)
@@ -282,7 +313,7 @@ def test_closing_stops_what_runs_and_ends_the_thread(make_script: Callable[..., 
         execution.result(10)
     assert not script.session._thread.is_alive()
     assert script.host.closed == 1
-    with pytest.raises(RuntimeError, match="is closed"):
+    with pytest.raises(RequestError, match="is closed"):
         script.start("return 1")
 
 
