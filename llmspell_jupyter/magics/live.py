@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -68,7 +69,7 @@ class LiveLine:
     latter are printed where no live line is wanted.
 
     The display is used again by later answers of the same cell, so that a loop leaves no trail.
-    Use on the main thread only.
+    Any thread may call it.
 
     Args:
         cell: Tells one cell from another, such as its execution count.
@@ -83,9 +84,23 @@ class LiveLine:
         self._handle: DisplayHandle | None = None
         self._shown_in: object = None
         self._drawn = 0.0
+        # Again by the same thread: garbage may be collected at any point, and with it an answer
+        # that nobody waits for any more, whose end is shown.
+        self._lock = threading.RLock()
 
     def show(self, event: AnswerPart) -> None:
         """Take in a part of an answer."""
+        with self._lock:
+            self._take(event)
+
+    def clear(self) -> None:
+        """Give way to the final output."""
+        with self._lock:
+            if self._states:
+                self._states.clear()
+                self._draw()
+
+    def _take(self, event: AnswerPart) -> None:
         if self._shown_in != self._cell():
             self._begin()
         told = isinstance(event.part, Progress) and self._tell(event.model, event.part.note)
@@ -106,12 +121,6 @@ class LiveLine:
         if new or due or told or state.progress.phase is not phase:
             self._draw()
 
-    def clear(self) -> None:
-        """Give way to the final output."""
-        if self._states:
-            self._states.clear()
-            self._draw()
-
     def _tell(self, model: str, note: str) -> bool:
         """Keep a note; False if the cell has it already, or there is none."""
         line = f"{model} · {printable(note)}"
@@ -130,8 +139,8 @@ class LiveLine:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        states = [state.draw() for state in self._states.values()]
-        text = "\n".join([*states, *map(_counted, self._notes.items())])
+        states = [state.draw() for state in tuple(self._states.values())]
+        text = "\n".join([*states, *map(_counted, tuple(self._notes.items()))])
         # A raw bundle: text of a model must not be taken for a path, a URL or HTML. An empty
         # one takes no room on the page.
         bundle = {"text/plain": text}
