@@ -15,14 +15,17 @@ _POLL_SECONDS = 0.05
 
 
 def stop(client: EngineClient) -> int | None:
-    """End the engine, also one that does not answer.
+    """End the engine, also one that does not answer; what a dead one left is cleared away.
 
     Returns:
         The process that has ended; None when none ran.
     """
-    found = running()
-    process = found.process() if found else None
-    if found is None or process is None:
+    found = connections.read(paths.connection_file())
+    if found is None:
+        return None
+    process = found.process()
+    if process is None:
+        connections.withdraw(paths.connection_file(), found)
         return None
     try:
         client.shutdown()

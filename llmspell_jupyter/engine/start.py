@@ -66,6 +66,10 @@ async def _asked(headers: dict[str, str]) -> tuple[Connection, dict[str, Any]] |
     connection = connections.read(paths.connection_file())
     if connection is None:
         return None
+    # A port is anybody's once its owner has ended; nothing may be said there then. The folder of
+    # a socket stays this user's.
+    if connection.transport == "tcp" and connection.process() is None:
+        return None
     if connection.protocol != PROTOCOL:
         if connection.process() is None:
             return None
@@ -77,16 +81,18 @@ async def _asked(headers: dict[str, str]) -> tuple[Connection, dict[str, Any]] |
     try:
         async with http_client(connection) as client:
             answer = (await client.get("/api/status", headers=headers)).raise_for_status()
-            status: dict[str, Any] = answer.json()
-    except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.HTTPStatusError):
-        # Nobody listens, or somebody else does since: the file is a leftover.
-        return None
+            status = answer.json()
     except httpx.TimeoutException:
         raise EngineUnavailable(
             f"The engine (process {connection.pid}) does not answer.",
             hint=STOP_ENGINE,
             data={"pid": connection.pid},
         ) from None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        # Nobody listens, or somebody else does since: the file is a leftover.
+        return None
+    if not isinstance(status, dict) or status.get("pid") != connection.pid:
+        return None
     return connection, status
 
 
