@@ -1,0 +1,117 @@
+"""Hostile schemas: what they cost whoever checks an answer, and everybody else."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.engines import RunningEngine, engine
+
+#: No check of an answer takes longer, in seconds.
+LONGEST = 10.0
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+#: A pattern that takes Python hours, in which nothing else of its process runs.
+PATTERN = {"pattern": "^(a+)+$"}
+MISSED = json.dumps("a" * 60 + "b")
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[RunningEngine]:
+    with engine() as running:
+        assert running.chat("loaded").status_code == 200
+        yield running
+
+
+def asked(echo: RunningEngine, schema: Any, answer: str) -> httpx.Response:
+    """What the engine says to a model that answers this."""
+    named = {"name": "answer", "schema": schema}
+    form = {"type": "json_schema", "json_schema": named}
+    return echo.chat(answer, response_format=form, max_tokens=4000)
+
+
+def written(value: Any) -> str:
+    """A value as one word, so that it is a single token however long it is."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def refusal(response: httpx.Response) -> dict[str, Any]:
+    assert response.status_code == 400, response.text
+    error: dict[str, Any] = response.json()["error"]["llmspell"]
+    return error
+
+
+NAMES: dict[str, Any] = {"patternProperties": {"^(a+)+$": {}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        PATTERN,
+        {"allOf": [{"$schema": DIALECT, **PATTERN}]},
+        {"$defs": {"a": {"$schema": DIALECT, **PATTERN}}, "$ref": "#/$defs/a"},
+        {"allOf": [{"$schema": DIALECT, "$id": "b", "anyOf": [PATTERN]}]},
+        {"propertyNames": PATTERN},
+        NAMES,
+        {**NAMES, "additionalProperties": False},
+        {"unevaluatedProperties": False, "allOf": [NAMES]},
+        {**NAMES, "unevaluatedProperties": {"type": "null"}},
+        {"$schema": "http://json-schema.org/draft-04/schema#", **NAMES, "additionalProperties": {}},
+    ],
+    ids=str,
+)
+def test_a_pattern_is_left_to_the_backend_wherever_it_stands(
+    echo: RunningEngine, schema: Any
+) -> None:
+    began = time.monotonic()
+    answer = MISSED if "ropert" not in str(schema) else f"{{{MISSED}: 1}}"
+    assert asked(echo, schema, answer).status_code == 200
+    assert time.monotonic() - began < LONGEST
+
+
+def test_names_are_checked_where_no_pattern_allows_them(echo: RunningEngine) -> None:
+    for keyword in ("additionalProperties", "unevaluatedProperties"):
+        schema = {"properties": {"a": {}}, keyword: False}
+        assert asked(echo, schema, '{"a": 1}').status_code == 200
+        assert "does not follow" in refusal(asked(echo, schema, '{"b": 1}'))["message"]
+
+
+@pytest.mark.parametrize("name", ["http://[", 3, [1], {}, None], ids=str)
+def test_a_schema_whose_dialect_is_no_name(echo: RunningEngine, name: Any) -> None:
+    error = refusal(asked(echo, {"$schema": name}, "1"))
+    assert error["type"] == "RequestError" and "$schema" in error["message"]
+
+
+def test_an_answer_may_have_a_field_that_is_called_as_a_dialect(echo: RunningEngine) -> None:
+    schema = {"properties": {"$schema": {"const": 1}, "a": {"$ref": "#/properties"}}}
+    assert asked(echo, schema, json.dumps({"$schema": 1, "a": {"b": 1}})).status_code == 200
+    assert "does not follow" in refusal(asked(echo, schema, '{"$schema": 2}'))["message"]
+
+
+@pytest.mark.parametrize("part", [3, [1], {"type": "x"}, {"allOf": 3}, {"required": 3}], ids=str)
+def test_a_reference_to_what_is_no_schema(echo: RunningEngine, part: Any) -> None:
+    error = refusal(asked(echo, {"$ref": "#/x", "x": part}, "{}"))
+    assert error["type"] == "RequestError" and "held against" in error["message"]
+
+
+@pytest.mark.parametrize("pattern", ["(" * 5000 + ")" * 5000, "a{99999999999999999999}", "["])
+def test_a_pattern_is_not_compiled(echo: RunningEngine, pattern: str) -> None:
+    assert asked(echo, {"pattern": pattern}, '"a"').status_code == 200
+
+
+def test_a_long_list_is_soon_known_to_be_distinct(echo: RunningEngine) -> None:
+    rows: list[Any] = [{"name": str(number), "of": [number]} for number in range(1500)]
+    schema = {"type": "array", "uniqueItems": True}
+    began = time.monotonic()
+    assert asked(echo, schema, written(rows)).status_code == 200
+    assert time.monotonic() - began < LONGEST
+    again = [*rows, {"of": [3.0], "name": "3"}]
+    error = refusal(asked(echo, schema, written(again)))
+    assert "non-unique" in error["message"]
+    assert asked(echo, schema, "[1, true, [1], [true], {}, 0, false, null]").status_code == 200
