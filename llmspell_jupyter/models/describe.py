@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,16 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from llmspell_jupyter.errors import BadModelFile
-from llmspell_jupyter.models import inspect
+from llmspell_jupyter.models import gguf_names, inspect
 from llmspell_jupyter.models.folder import UNSAFE_ENDINGS, inspect_folder
 from llmspell_jupyter.models.problems import bad_file, cannot_open
 from llmspell_jupyter.types import ModelInfo, StoreKind
-
-# Parts of one model: llama.cpp opens the first and finds the others.
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-
-# A name claims what it likes; the largest models of today have some tens.
-_MOST_PARTS = 1_000
 
 #: Endings of files that hold weights, safe ones or not.
 WEIGHTS = UNSAFE_ENDINGS | {".safetensors"}
@@ -32,9 +25,9 @@ State = tuple[tuple[str, int, int], ...]
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a path is a GGUF file by its name, and not a later part of one."""
-    part = _PART.fullmatch(path.name)
-    return path.suffix == ".gguf" and (not part or int(part["number"]) == 1) and path.is_file()
+    """Whether a path is a GGUF model by its name, and not a later part of one."""
+    part = gguf_names.part(path.name)
+    return gguf_names.is_model(path.name) and (not part or part.number == 1) and path.is_file()
 
 
 def is_model_folder(path: Path) -> bool:
@@ -46,12 +39,7 @@ def is_model_folder(path: Path) -> bool:
 
 def parts(path: Path) -> tuple[Path, ...]:
     """All files of a GGUF model, the first first, by any of them; they need not be there."""
-    part = _PART.fullmatch(path.name)
-    count = int(part["count"]) if part else 0
-    if not part or not 1 <= int(part["number"]) <= count <= _MOST_PARTS:
-        return (path,)
-    names = (f"{part['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
-    return tuple(path.with_name(name) for name in names)
+    return tuple(map(path.with_name, gguf_names.parts(path.name)))
 
 
 def model(
@@ -83,7 +71,7 @@ def model(
     is_folder = path.is_dir()
     if is_folder:
         files: Iterable[Path] = (
-            each for each in sorted(path.iterdir()) if each.suffix in {".json", *WEIGHTS}
+            each for each in sorted(path.iterdir()) if each.suffix.lower() in {".json", *WEIGHTS}
         )
     else:
         files = parts(path)

@@ -197,7 +197,7 @@ def _in_order(files: Sequence[Path]) -> list[Path]:
             return 3
         if path.name == INDEX:
             return 1
-        return 0 if path.suffix in describe.WEIGHTS | {".gguf"} else 2
+        return 0 if path.suffix.lower() in describe.WEIGHTS | {".gguf"} else 2
 
     return sorted(sorted(files, reverse=True), key=place)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmspell_jupyter.errors import BadModelFile, ModelNotFound, UnsafeFormat, UnsupportedModel
-from llmspell_jupyter.models import spec
+from llmspell_jupyter.models import gguf_names, spec
 from llmspell_jupyter.models.folder import UNSAFE_ENDINGS
 from llmspell_jupyter.models.safetensors import INDEX
 
@@ -42,11 +42,10 @@ _BESIDE = re.compile(
     r"|config_sentence_transformers\.json"
 )
 _TYPES = frozenset({"F32", "F16", "BF16", "FP32", "FP16"})
-_PART = re.compile(r"(?P<base>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE)
 _BITS = re.compile(r"Q[1-8]")
 _LARGER = re.compile(r"(?P<whole>(?P<bits>Q[1-8])_K)_X{0,2}L")
-# GGUF files that are no model by themselves.
-_NOT_MODELS = re.compile(r"mmproj|imatrix|ggml-vocab|-lora|^lora|adapter", re.IGNORECASE)
+# Files that change another model.
+_ADAPTER = re.compile(r"-lora|^lora|adapter", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +73,15 @@ def gguf_models(paths: Iterable[str], known: Mapping[str, str] = _NONE) -> list[
     whole: list[GgufModel] = []
     parts: dict[tuple[str, int], list[str]] = defaultdict(list)
     for path in sorted(paths):
-        name = path.rpartition("/")[2]
-        if not name.lower().endswith(".gguf") or _NOT_MODELS.search(name):
+        if not gguf_names.is_model(path) or _ADAPTER.search(path.rpartition("/")[2]):
             continue
-        if match := _PART.fullmatch(path):
-            parts[match["base"], int(match["parts"])].append(path)
+        if part := gguf_names.part(path):
+            parts[part.stem, part.count].append(path)
         else:
             whole.append(GgufModel(known.get(path) or spec.quantization_of(path), (path,)))
     whole += [
-        GgufModel(known.get(found[0]) or spec.quantization_of(base), tuple(found), count)
-        for (base, count), found in parts.items()
+        GgufModel(known.get(found[0]) or spec.quantization_of(stem), tuple(found), count)
+        for (stem, count), found in parts.items()
     ]
     return sorted(whole, key=lambda each: (_place(each.quantization), _depth(each), each.paths))
 

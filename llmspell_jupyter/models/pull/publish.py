@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmspell_jupyter.errors import BadModelFile, PullError
-from llmspell_jupyter.models import gguf_reader, inspect, safetensors, shared_blobs, spec
+from llmspell_jupyter.models import (
+    gguf_names,
+    gguf_reader,
+    inspect,
+    safetensors,
+    shared_blobs,
+    spec,
+)
 from llmspell_jupyter.models.pull import claim, partial
 from llmspell_jupyter.models.pull.pace import PACE
 from llmspell_jupyter.models.store import hub_cache
@@ -27,8 +34,6 @@ if TYPE_CHECKING:
     from llmspell_jupyter.models.hub import Plan, RemoteFile
 
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# Later parts of a divided GGUF file say nothing about the model.
-_LATER_PART = re.compile(r"-(?!00001-of-)\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
 _STAGED = "snapshot-"
 
 
@@ -235,13 +240,14 @@ def check_header(file: RemoteFile, path: Path) -> None:
     Raises:
         BadModelFile: It was published damaged; the message says what is wrong.
     """
-    name = file.path.lower()
+    part = gguf_names.part(file.path)
     try:
-        if _LATER_PART.search(name):
+        if part is not None and part.number > 1:
+            # Later parts say nothing about the model.
             gguf_reader.walk(path, keep=frozenset())
-        elif name.endswith(".gguf"):
+        elif gguf_names.is_gguf(file.path):
             inspect.read_gguf(path)
-        elif name.endswith(".safetensors"):
+        elif file.path.lower().endswith(".safetensors"):
             safetensors.read_shard(path)
     except BadModelFile as error:
         cause = str(error.data.get("cause") or error.message)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmspell_jupyter.errors import BadModelFile
-from llmspell_jupyter.models import describe
+from llmspell_jupyter.models import describe, gguf_names
 from llmspell_jupyter.models.members import read_json
 from llmspell_jupyter.models.safetensors import INDEX
 from llmspell_jupyter.types import ModelInfo
@@ -28,7 +28,7 @@ def files_of(model: ModelInfo) -> list[Path]:
         return list(describe.parts(model.path))
     if model.format != "safetensors":
         return []
-    own = (path for path in below(model.path) if path.suffix != ".gguf")
+    own = (path for path in below(model.path) if not gguf_names.is_gguf(path.name))
     return sorted({*own, *_indexed(model.path)})
 
 

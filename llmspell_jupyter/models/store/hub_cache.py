@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llmspell_jupyter.config import environment
 from llmspell_jupyter.errors import InvalidModelSpec
-from llmspell_jupyter.models import catalog, describe, spec
+from llmspell_jupyter.models import catalog, describe, gguf_names, spec
 from llmspell_jupyter.models.catalog import CatalogModel
 from llmspell_jupyter.models.safetensors import INDEX
 from llmspell_jupyter.models.store.choosing import Wanted
@@ -30,9 +30,6 @@ CHOSEN = "llmspell"
 
 _LONGEST_REF = 100
 _DEEPEST = 4
-
-# Files beside language models that are none: they add eyes or ears to one.
-_BESIDE = "mmproj"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +159,14 @@ def read_ref(path: Path) -> str:
         return ""
 
 
-def is_model_part(name: str) -> bool:
-    """Whether a file, by its name, holds weights of a language model as GGUF."""
-    return name.endswith(".gguf") and not Path(name).name.lower().startswith(_BESIDE)
-
-
 def _models(snapshot: Path) -> Iterator[str]:
     """The models in a snapshot: the name of the first file of each, empty for safetensors."""
     names = _names(os.fspath(snapshot))
     firsts = {
-        f"{folder}{slash}{describe.parts(Path(file))[0].name}"
-        for folder, slash, file in (name.rpartition("/") for name in names if is_model_part(name))
+        f"{folder}{slash}{gguf_names.parts(file)[0]}"
+        for folder, slash, file in (
+            name.rpartition("/") for name in names if gguf_names.is_model(name)
+        )
     }
     yield from sorted(firsts)
     weighty = any(
