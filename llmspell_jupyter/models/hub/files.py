@@ -44,7 +44,7 @@ _BESIDE = re.compile(
 _TYPES = frozenset({"F32", "F16", "BF16", "FP32", "FP16"})
 _BITS = re.compile(r"Q[1-8]")
 _LARGER = re.compile(r"(?P<whole>(?P<bits>Q[1-8])_K)_X{0,2}L")
-# Files that change another model.
+# Names of files that change another model.
 _ADAPTER = re.compile(r"-lora|^lora|adapter", re.IGNORECASE)
 
 
@@ -64,26 +64,35 @@ class GgufModel:
 
 
 def gguf_models(paths: Iterable[str], known: Mapping[str, str] = _NONE) -> list[GgufModel]:
-    """The GGUF models among files, the preferred quantisation first.
+    """The GGUF models among files, the preferred quantisation first; no adapters, by their names.
 
     Args:
         paths: Files of a repository.
         known: Quantisations of files that a catalog names.
     """
-    whole: list[GgufModel] = []
-    parts: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for path in sorted(paths):
-        if not gguf_names.is_model(path) or _ADAPTER.search(path.rpartition("/")[2]):
-            continue
-        if part := gguf_names.part(path):
-            parts[part.stem, part.count].append(path)
-        else:
-            whole.append(GgufModel(known.get(path) or spec.quantization_of(path), (path,)))
-    whole += [
-        GgufModel(known.get(found[0]) or spec.quantization_of(stem), tuple(found), count)
-        for (stem, count), found in parts.items()
-    ]
-    return sorted(whole, key=lambda each: (_place(each.quantization), _depth(each), each.paths))
+    return [each for each in _all(paths, known) if each.paths[0] in known or not _adapts(each)]
+
+
+def gguf_offered(
+    paths: Sequence[str], asked: str | None, known: Mapping[str, str] = _NONE
+) -> list[GgufModel]:
+    """The GGUF models of which one may be taken, the preferred quantisation first.
+
+    A model that an adapter was merged into can have an adapter's name. It counts where its file is
+    asked for, and where there is no other model.
+
+    Args:
+        paths: Files of a repository.
+        asked: A quantisation or a file; None leaves it open.
+        known: Quantisations of files that a catalog names.
+    """
+    every = _all(paths, known)
+    if named := [each for each in every if asked in each.paths]:
+        return named
+    if (plain := gguf_models(paths, known)) or not any(map(_may_be_model, paths)):
+        return plain or every
+    kinds = ((each, each.quantization) for each in every)
+    return [each for each, kind in kinds if asked and kind and spec.means_quantization(asked, kind)]
 
 
 def quantizations(paths: Iterable[str]) -> tuple[str, ...]:
@@ -113,7 +122,7 @@ def choose_gguf(
             what to type.
         BadModelFile: A part of it is missing.
     """
-    models = gguf_models(paths, known)
+    models = gguf_offered(paths, asked, known)
     by_file = {path: each for each in models for path in each.paths}
     if asked is not None and asked in by_file:
         return _whole(repository, by_file[asked])
@@ -198,6 +207,31 @@ def shards(repository: str, index: object, paths: Sequence[str]) -> list[str]:
             data={"repository": repository, "files": wrong[:20]},
         )
     return sorted(str(each) for each in names)
+
+
+def _all(paths: Iterable[str], known: Mapping[str, str]) -> list[GgufModel]:
+    """What is a GGUF model by its name, or an adapter of one; the preferred quantisation first."""
+    whole: list[GgufModel] = []
+    parts: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for path in sorted(filter(gguf_names.is_model, paths)):
+        if part := gguf_names.part(path):
+            parts[part.stem, part.count].append(path)
+        else:
+            whole.append(GgufModel(known.get(path) or spec.quantization_of(path), (path,)))
+    whole += [
+        GgufModel(known.get(found[0]) or spec.quantization_of(stem), tuple(found), count)
+        for (stem, count), found in parts.items()
+    ]
+    return sorted(whole, key=lambda each: (_place(each.quantization), _depth(each), each.paths))
+
+
+def _adapts(model: GgufModel) -> bool:
+    return _ADAPTER.search(model.paths[0].rpartition("/")[2]) is not None
+
+
+def _may_be_model(path: str) -> bool:
+    """Whether a file may be all weights of a safetensors model, or some."""
+    return path.endswith(".safetensors") and "/" not in path and not path.startswith("adapter")
 
 
 def _place(quantization: str | None) -> tuple[float, bool, bool]:

@@ -179,7 +179,8 @@ def _choice(repository: str, meant: Wanted, paths: list[str]) -> tuple[str, list
         for kind, listed in (entry.files.items() if entry and entry.format == "GGUF" else ())
         for file in listed
     }
-    as_gguf = (entry is None or entry.format == "GGUF") and bool(files.gguf_models(paths, known))
+    offered = files.gguf_offered(paths, asked, known)
+    as_gguf = (entry is None or entry.format == "GGUF") and bool(offered)
     if as_gguf and not files.means_safetensors(asked, paths):
         model = files.choose_gguf(repository, paths, asked, meant.wished, known)
         return _id(entry, repository, model.quantization), [*model.paths], None
