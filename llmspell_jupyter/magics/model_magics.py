@@ -156,8 +156,8 @@ class ModelMagics(Magics):
         with shown_plainly():
             from llmspell_jupyter.runtime import model_texts
 
-            cells.pulls.ends_with(model_texts.verified)
-            self._wait(cells, cells.models.verify(name), f"%model_verify {name}")
+            with cells.pulls.ending_with(model_texts.verified):
+                self._wait(cells, cells.models.verify(name), f"%model_verify {name}")
 
     @magic_arguments()
     @argument("model", nargs="?", help="a model")
@@ -262,8 +262,8 @@ class ModelMagics(Magics):
             watched = again.replace(" --background", "")
             print(model_texts.left(request.model, job, watched))
             return
-        cells.pulls.ends_with(line)
-        self._wait(cells, cells.models.pull(request), again)
+        with cells.pulls.ending_with(line):
+            self._wait(cells, cells.models.pull(request), again)
 
     def _wait(self, cells: Cells, pull: Pull, again: str) -> None:
         try:

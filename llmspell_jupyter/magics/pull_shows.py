@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from llmspell_jupyter.runtime.runtime import PullPart
 from llmspell_jupyter.runtime.views import PullView, PullViews
@@ -23,9 +24,14 @@ class PullShows:
         self._open: dict[int, tuple[PullView, PullProgress]] = {}
         self._line: Callable[[PullProgress], str] | None = None
 
-    def ends_with(self, line: Callable[[PullProgress], str]) -> None:
-        """What the next pull that ends well leaves; without it only that it is complete."""
+    @contextmanager
+    def ending_with(self, line: Callable[[PullProgress], str]) -> Iterator[None]:
+        """A block in which a pull that ends well leaves this line, not only that it is complete."""
         self._line = line
+        try:
+            yield
+        finally:
+            self._line = None
 
     def show(self, event: PullPart) -> None:
         """Take in a step of a pull."""
@@ -40,11 +46,10 @@ class PullShows:
             view.update(event.progress)
 
     def _close(self, pull: int) -> None:
-        line, self._line = self._line, None
         if pull not in self._open:
             return
         view, last = self._open.pop(pull)
         if last.phase is PullPhase.COMPLETE:
-            view.end(line(last) if line else f"{last.model} · {last.phase}")
+            view.end(self._line(last) if self._line else f"{last.model} · {last.phase}")
         else:
             view.end(f"{last.model} · stopped")
