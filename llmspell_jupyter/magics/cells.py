@@ -56,6 +56,7 @@ class Cells:
         self.pulls = PullShows(pull_view, self.is_plain)
         self.runtime.show_pull = self.pulls.show
         self._flushed = 0.0
+        self._left: Execution | None = None
         settings.follow(self.runtime)
 
     def run_lua(
@@ -81,10 +82,17 @@ class Cells:
                     "There is no Lua to run.",
                     hint="Write a script below %%lua, or an expression after %lua: %lua 1 + 1",
                 )
+            # A second Ctrl-C may have come while an earlier one was ended.
+            self._end_left()
             execution = self.runtime.start_lua(
                 source, chunk, expression=expression, timeout=timeout
             )
-            return values.result(self._follow(execution))
+            try:
+                return values.result(self._follow(execution))
+            except BaseException:
+                self._left = execution
+                self._end_left()
+                raise
 
     def profile(self) -> str:
         """The profile in force, and the names of all."""
@@ -162,7 +170,9 @@ class Cells:
         return control.log_tail() or "The engine has written nothing yet."
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(text)
+        # Lua's strings are bytes, and terminals know fewer letters than Lua.
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
         # A kernel sends what was written every 0.2 s; words of a model should not wait so long.
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             sys.stdout.flush()
@@ -185,3 +195,13 @@ class Cells:
                 execution.stop("Stopped; Lua globals and agents are kept.")
             finally:
                 self._live.clear()
+
+    def _end_left(self) -> None:
+        """End the script that nobody follows any more, if there is one, and close its views."""
+        if self._left is None:
+            return
+        self._left.end("Stopped: nothing shows any more what it does.")
+        left, self._left = self._left, None
+        for event in left.events():
+            if isinstance(event, PullPart) and event.progress is None:
+                self.pulls.show(event)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,78 @@ def test_a_call_that_nothing_can_break_off(book: Notebook) -> None:
     assert output.error == "Interrupted"
     assert output.seconds < 3
     assert book.value("%lua 1 + 1") == "2"
+
+
+BROKEN_OUTPUT = """
+import contextlib
+class Full:
+    encoding = "utf-8"
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+    def flush(self):
+        pass
+with contextlib.redirect_stdout(Full()):
+    get_ipython().run_cell_magic("lua", "", "kept = 'yes' print('x') while true do end")"""
+
+
+def test_a_script_whose_output_cannot_be_shown_is_stopped(book: Notebook) -> None:
+    output = book.run(BROKEN_OUTPUT)
+    assert output.error == "OSError", output
+    assert book.value("%lua kept") == "'yes'"
+
+
+def test_ctrl_c_at_any_moment_of_a_cell_leaves_nothing_running() -> None:
+    """Also before anybody follows its script: the next cell works, and globals are kept."""
+    program = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+from llmspell_jupyter.errors import Interrupted
+from tests.support.interrupts import interrupted
+
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "llmspell_jupyter")
+shell.run_line_magic("lua", "kept = 'yes'")
+running = 0
+
+def cell():
+    try:
+        shell.run_cell_magic("lua", "", "print('running') while true do end")
+    except Interrupted:
+        global running
+        running += 1
+        raise KeyboardInterrupt
+
+moment = 0
+while running < 20 and interrupted(cell, moment):
+    assert shell.run_line_magic("lua", "kept") == "yes", moment
+    moment += 1
+print(moment, running)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    moments, stopped = map(int, done.stdout.splitlines()[-1].split())
+    assert moments > 100 and stopped == 20
+
+
+def test_text_that_the_terminal_cannot_show_is_written_with_marks(tmp_path: Path) -> None:
+    cells = tmp_path / "cells.ipy"
+    cells.write_text(
+        "%load_ext llmspell_jupyter\n"
+        "%lua print(('é'):sub(1, 1) .. '|' .. '€')\n"
+        "print('next', get_ipython().run_line_magic('lua', '1 + 1'))\n",
+        "utf-8",
+    )
+    for encoding, shown in (("utf-8", "?|€"), ("ascii", "?|?")):
+        done = subprocess.run(
+            [sys.executable, "-m", "IPython", "--colors=NoColor", str(cells)],
+            env=os.environ | {"PYTHONIOENCODING": encoding, "IPYTHONDIR": str(tmp_path)},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout.decode("utf-8").split("\n") == [shown, "next 2", ""], done
 
 
 def _correct(book: Notebook) -> bool:
