@@ -23,11 +23,11 @@ def check(request: GenerationRequest) -> None:
 
 
 def check_answer(request: GenerationRequest, answer: Completion) -> None:
-    """Check that an answer is what was asked for.
+    """Check that an answer is what was asked for. Call it on a thread: it can take seconds.
 
     Raises:
         AnswerCut: A limit or a stop string ended it too early.
-        RequestError: It does not follow the schema.
+        RequestError: It does not follow the schema, or to see that takes too long.
     """
     if request.grammar is None and request.json_schema is None:
         return

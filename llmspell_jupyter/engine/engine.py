@@ -228,7 +228,7 @@ async def _answer(
                     yield chunks[-1]
                 completion = _completion(chunks, event, _metadata(post, event.usage, job))
                 if isinstance(request, GenerationRequest):
-                    constraints.check_answer(request, completion)
+                    await asyncio.to_thread(constraints.check_answer, request, completion)
                 yield completion
             elif isinstance(event, Embedded):
                 vectors = tuple(map(_numbers, event.vectors))

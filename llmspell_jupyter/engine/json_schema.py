@@ -22,6 +22,11 @@ _DEEPEST = 64
 
 _REFERENCES = ("$ref", "$dynamicRef")
 
+# How often a value is held against a part of a schema, large parts counted by what is in them;
+# references that lead to references multiply. A thousand rows of twenty kinds take less, and this
+# many about ten seconds.
+_MOST_STEPS = 500_000
+
 
 def check_schema(schema: dict[str, Any]) -> None:
     """Check that a schema is one. Call it on a thread: it can take a second.
@@ -44,7 +49,7 @@ def check_schema(schema: dict[str, Any]) -> None:
 
 
 def check_value(value: Any, schema: dict[str, Any], text: str) -> None:
-    """Check that a value follows a schema; its patterns are not looked at.
+    """Check that a value follows a schema; its patterns are not looked at. Call it on a thread.
 
     Args:
         value: The value.
@@ -52,16 +57,28 @@ def check_value(value: Any, schema: dict[str, Any], text: str) -> None:
         text: What the value was read from, for the error.
 
     Raises:
-        RequestError: It does not, or the schema cannot be followed.
+        RequestError: It does not, or the schema cannot be followed, or that takes too long.
     """
+    import attrs
     import referencing
     from jsonschema import exceptions
 
     left_out = list(_PATTERNS)
     if any("patternProperties" in part for part in _objects(schema)):
         left_out += _BESIDE_PATTERNS
+    steps = 0
+
+    def enter(validator: Any, **changes: Any) -> Any:
+        nonlocal steps
+        steps += _weight(changes.get("schema"))
+        if steps > _MOST_STEPS:
+            raise _endless(text)
+        return attrs.evolve(validator, **changes)
+
+    kind = _kind(schema, left_out)
+    kind.evolve = enter
     # An empty registry: nothing is fetched from anywhere.
-    validator = _kind(schema, left_out)(schema, registry=referencing.Registry())
+    validator = kind(schema, registry=referencing.Registry())
     # The library takes for granted that what is referred to is there, and a schema.
     with _failing("no answer can be held against it"):
         error = exceptions.best_match(validator.iter_errors(value))
@@ -131,6 +148,12 @@ def _objects(schema: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
             yield from _objects(each, depth + 1)
 
 
+def _weight(part: Any) -> int:
+    """What it takes to hold a value against a part of a schema, the parts within left out."""
+    keywords = part.values() if isinstance(part, dict) else ()
+    return 1 + sum(len(each) for each in keywords if isinstance(each, dict | list))
+
+
 @contextlib.contextmanager
 def _failing(cause: str) -> Iterator[None]:
     """Refuse the schema for this cause whatever the block fails with."""
@@ -144,6 +167,15 @@ def _failing(cause: str) -> Iterator[None]:
 
 def _place(error: Any) -> str:
     return ".".join(map(str, error.absolute_path)) or "the top"
+
+
+def _endless(text: str) -> RequestError:
+    return RequestError(
+        f"To hold this answer against the JSON schema takes more than {_MOST_STEPS:,} steps.",
+        hint="Ask for a shorter answer or for fewer alternatives, and refer to parts of the schema "
+        "less often: references to references multiply.",
+        data={"field": "json_schema", "text": text},
+    )
 
 
 def _refused(cause: str) -> RequestError:

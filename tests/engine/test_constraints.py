@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +13,24 @@ import pytest
 
 from tests.support.engines import RunningEngine, engine
 
+#: How soon the engine tells its status, whatever it works on, in seconds.
+AT_ONCE = 1.0
+
 #: No check of an answer takes longer, in seconds.
-LONGEST = 10.0
+LONGEST = 40.0
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 #: A pattern that takes Python hours, in which nothing else of its process runs.
 PATTERN = {"pattern": "^(a+)+$"}
 MISSED = json.dumps("a" * 60 + "b")
+
+
+PERSON: dict[str, Any] = {
+    "type": "object",
+    "properties": {f"field{number}": {"type": "integer"} for number in range(8)},
+    "required": ["field0"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +53,53 @@ def written(value: Any) -> str:
 
 
 def refusal(response: httpx.Response) -> dict[str, Any]:
-    assert response.status_code == 400, response.text
+    assert response.status_code == 400, response.text[:500]
     error: dict[str, Any] = response.json()["error"]["llmspell"]
     return error
+
+
+def doubling(levels: int, last: Any) -> dict[str, Any]:
+    """A schema that refers to its last part twice as often with each level."""
+    parts: dict[str, Any] = {
+        f"a{number}": {"allOf": [{"$ref": f"#/$defs/a{number + 1}"}] * 2}
+        for number in range(levels)
+    }
+    return {"$defs": parts | {f"a{levels}": last}, "$ref": "#/$defs/a0"}
+
+
+def test_others_are_served_while_an_answer_is_checked(echo: RunningEngine) -> None:
+    answers: list[httpx.Response] = []
+    schema = doubling(40, {"type": "integer"})
+    asking = threading.Thread(target=lambda: answers.append(asked(echo, schema, "1")))
+    began = time.monotonic()
+    asking.start()
+    waits = []
+    while asking.is_alive() and time.monotonic() - began < LONGEST:
+        before = time.monotonic()
+        echo.status()
+        waits.append(time.monotonic() - before)
+    asking.join(LONGEST)
+    assert max(waits) < AT_ONCE
+    error = refusal(answers[0])
+    assert "more than" in error["message"] and "references" in error["hint"]
+    assert error["data"]["field"] == "json_schema" and error["data"]["text"] == "1"
+
+
+def test_a_long_list_of_words_counts_as_many(echo: RunningEngine) -> None:
+    words = {"enum": [f"word{number}" for number in range(20_000)]}
+    schema = {"type": "array", "items": words}
+    error = refusal(asked(echo, schema, written(["word19999"] * 2_000)))
+    assert "more than" in error["message"]
+
+
+def test_a_large_answer_of_many_kinds_is_checked(echo: RunningEngine) -> None:
+    kinds = [{**PERSON, "properties": {"kind": {"const": number}}} for number in range(19)]
+    schema = {"type": "array", "items": {"oneOf": [*kinds, {"$ref": "#/$defs/person"}]}}
+    rows = [{f"field{number}": number for number in range(8)} | {"kind": 99}] * 200
+    schema["$defs"] = {"person": PERSON}
+    assert asked(echo, schema, written(rows)).status_code == 200
+    error = refusal(asked(echo, schema, written([*rows, {"field0": "x"}])))
+    assert "does not follow" in error["message"] and error["data"]["path"][0] == 200
 
 
 NAMES: dict[str, Any] = {"patternProperties": {"^(a+)+$": {}}}
@@ -106,7 +161,7 @@ def test_a_pattern_is_not_compiled(echo: RunningEngine, pattern: str) -> None:
 
 
 def test_a_long_list_is_soon_known_to_be_distinct(echo: RunningEngine) -> None:
-    rows: list[Any] = [{"name": str(number), "of": [number]} for number in range(1500)]
+    rows: list[Any] = [{"name": str(number), "of": [number]} for number in range(5000)]
     schema = {"type": "array", "uniqueItems": True}
     began = time.monotonic()
     assert asked(echo, schema, written(rows)).status_code == 200
