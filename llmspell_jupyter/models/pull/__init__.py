@@ -10,6 +10,7 @@ once.
     journal     which bytes of it are safe
     ranges      who fetches which of the rest
     claim       who fetches a file, among processes
+    presence    what is here already
     publish     the store's layout
     discarding  what has come of a pull that is given up
     space       room on the disk

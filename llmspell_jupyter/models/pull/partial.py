@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,24 @@ FOLDER = ".llmspell"
 SUFFIX = ".part"
 JOURNAL = ".journal"
 
+_MAYBE_ONCE = "Type the same line again. If it stays so, tell the owner of the model."
+_UNLOCKED = "Pull the model without --locked, then type: %model_lock"
+
 _HASHED = 2 * 1024**2
 # Threads of one pull write into it; no other user needs to read it.
 _MODE = 0o600
 # For systems without reads and writes at a place.
 _seeking = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A hash that a file must have: its kind, whose it is, and what to do about another."""
+
+    value: str
+    kind: str
+    what: str
+    hint: str
 
 
 class Partial:
@@ -196,11 +210,11 @@ class Partial:
             round_, found = self._hashed(sockets)
             if round_ != self._round:
                 continue
-            wrong = [each for each in self._expected() if found[each[1]] != each[0]]
+            wrong = [each for each in self._expected() if found[each.kind] != each.value]
             if not wrong:
                 return
             if self.again or not (self.resumed or self._copied):
-                raise self._mismatch(wrong[0][0], found[wrong[0][1]])
+                raise self._mismatch(wrong[0], found[wrong[0].kind])
             what = (
                 "is damaged in the shared store"
                 if self._copied
@@ -275,21 +289,22 @@ class Partial:
             at += count
         return round_, {kind: each.hexdigest() for kind, each in hashes.items()}
 
-    def _expected(self) -> list[tuple[str, str]]:
-        """What the file must hash to, and by which way."""
-        made = [(self.file.sha256, "sha256")] if self.file.sha256 else []
-        if not self.file.sha256 and self.file.oid:
-            made.append((self.file.oid, "git"))
+    def _expected(self) -> Iterator[_Expected]:
+        """What the file must hash to."""
+        if self.file.sha256:
+            yield _Expected(self.file.sha256.lower(), "sha256", "what was published", _MAYBE_ONCE)
+        elif self.file.oid:
+            yield _Expected(self.file.oid.lower(), "git", "what was published", _MAYBE_ONCE)
         if self._also:
-            made.append((self._also, "sha256"))
-        return [(value.lower(), kind) for value, kind in made]
+            yield _Expected(self._also.lower(), "sha256", "what is locked", _UNLOCKED)
 
-    def _mismatch(self, expected: str, found: str) -> HashMismatch:
+    def _mismatch(self, expected: _Expected, found: str) -> HashMismatch:
+        path, value = self.file.path, expected.value
         return HashMismatch(
-            f"{self.file.path} is not what was published: its hash is {found[:12]}..., "
-            f"not {expected[:12]}...; it was thrown away.",
-            hint="Type the same line again. If it stays so, tell the owner of the model.",
-            data={"files": [{"path": self.file.path, "expected": expected, "found": found}]},
+            f"{path} is not {expected.what}: its hash is {found[:12]}..., not {value[:12]}...; "
+            "it was thrown away.",
+            hint=expected.hint,
+            data={"files": [{"path": path, "expected": value, "found": found}]},
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from llmspell_jupyter.models.pull.download import Download
 from llmspell_jupyter.models.pull.meter import Meter
 from llmspell_jupyter.models.pull.pace import PACE, Pace
 from llmspell_jupyter.models.pull.partial import Partial
+from llmspell_jupyter.models.pull.presence import Presence
 from llmspell_jupyter.models.pull.publish import Place
 from llmspell_jupyter.models.transfer.addresses import AGAIN
 from llmspell_jupyter.models.transfer.client import Client, Wanted
@@ -128,12 +128,12 @@ class _Pull:
         self._others = [Place(each, plan) for each in others]
         self._meter = Meter(plan.model, report)
         self._meter.files([(file.path, file.size) for file in plan.files])
+        self._here = Presence(self._locked, force=request.force, stop=stop, look=self._reading)
 
     def run(self) -> PullProgress:
-        if not self._request.force:
-            for place in (self._place, *self._others):
-                if place.complete() and (place is self._place or not self._place.complete()):
-                    return self._already(place)
+        for place in (self._place, *self._others):
+            if self._here.complete(place):
+                return self._already(place)
         if self._request.sources.offline:
             raise Unreachable(
                 f"{self._plan.model} is not on this machine, and no network may be asked.",
@@ -236,8 +236,11 @@ class _Pull:
         return {
             file.path: file.size
             for file in self._plan.files
-            if not self._request.force and self._place.has_blob(file)
+            if self._here.has_blob(self._place, file)
         }
+
+    def _reading(self, path: str) -> None:
+        self._meter.show(PullPhase.STARTING, {}, f"{path} is compared with the lock file.")
 
     def _check_headers(self, partials: list[Partial]) -> None:
         for each in partials:
@@ -250,9 +253,8 @@ class _Pull:
 
     def _elsewhere(self, file: RemoteFile) -> Path | None:
         """The file's bytes in another store."""
-        if self._request.force:
-            return None
-        return next((each.blob(file) for each in self._others if each.has_blob(file)), None)
+        found = (each for each in self._others if self._here.has_blob(each, file))
+        return next((each.blob(file) for each in found), None)
 
     @contextmanager
     def _claims(self) -> Iterator[list[RemoteFile]]:
@@ -297,10 +299,10 @@ class _Pull:
         at = self._place.partials / f"{file.blob}{partial.SUFFIX}"
         claim = Claim(at, silent_seconds=self._pace.silent_seconds)
         while True:
-            if not self._request.force and self._place.has_blob(file):
+            if self._here.has_blob(self._place, file):
                 return None
             if claim.take():
-                if self._request.force or not self._place.has_blob(file):
+                if not self._here.has_blob(self._place, file):
                     return claim
                 claim.release()
                 return None
@@ -330,7 +332,6 @@ class _Pull:
         return self._complete(place, 0, [])
 
     def _complete(self, place: Place, downloaded: int, notes: Sequence[str]) -> PullProgress:
-        self._check_lock(place)
         files = [file.path for file in self._plan.files]
         ggufs = [path for path in files if path.lower().endswith(".gguf")]
         path = place.snapshot / ggufs[0] if ggufs else place.snapshot
@@ -344,24 +345,6 @@ class _Pull:
             "seconds": round(time.monotonic() - self._begun, 3),
         }
         return self._meter.complete(metadata, " ".join(notes))
-
-    def _check_lock(self, place: Place) -> None:
-        """Files that the hub knows by another hash have to be those of the lock file, too."""
-        wrong = []
-        for file in self._plan.files:
-            wanted = self._locked.get(file.path, "").lower()
-            if wanted and file.sha256 is None:
-                with place.pointer(file).open("rb") as opened:
-                    found = hashlib.file_digest(opened, "sha256").hexdigest()
-                if found != wanted:
-                    wrong.append({"path": file.path, "expected": wanted, "found": found})
-        if wrong:
-            raise HashMismatch(
-                f"{self._plan.repository} does not have the files that are locked: "
-                f"{', '.join(each['path'] for each in wrong)}.",
-                hint="Pull the model without --locked, then type: %model_lock",
-                data={"files": wrong},
-            )
 
 
 def _aside(work: Callable[[], _T], stop: threading.Event) -> _T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 from dataclasses import replace
@@ -25,7 +26,7 @@ from llmspell_jupyter.models import pull
 from llmspell_jupyter.models.hub import Plan, RemoteFile
 from llmspell_jupyter.models.pull import publish, puller
 from llmspell_jupyter.models.transfer.ranged import ranged
-from llmspell_jupyter.types import Lookup, PullPhase
+from llmspell_jupyter.types import Lookup, PullPhase, PullProgress
 from tests.support import pulls
 from tests.support.hub_server import Hub
 from tests.support.pulls import KEY, QUICK, REPOSITORY, WEIGHTS, Pulls
@@ -178,22 +179,90 @@ def test_weights_that_were_published_damaged_are_not_kept(hub: Hub, model: Pulls
     assert not (model.root / "snapshots").exists()
 
 
+def locked(content: dict[str, bytes | Path]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (path, hashlib.sha256(bytes(data)).hexdigest())  # type: ignore[arg-type]
+        for path, data in content.items()
+    )
+
+
+def flip(path: Path) -> None:
+    """Change one bit of a file; its size stays."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json"])
+def test_a_locked_file_that_is_damaged_here_is_fetched_again(
+    hub: Hub, model: Pulls, name: str
+) -> None:
+    request = model.request(locked=locked(pulls.files()))
+    flip(Path(model.pull(request).metadata["path"]) / name)
+    served = hub.bytes_served
+    done = model.pull(request)
+    assert done.metadata["downloaded"] == len(bytes(pulls.files()[name]))  # type: ignore[arg-type]
+    assert hub.bytes_served - served < done.metadata["downloaded"] + 100_000
+    assert model.published() == pulls.files()
+    assert model.left() == []
+    assert model.pull(request).metadata["downloaded"] == 0
+
+
+def test_a_locked_file_without_links_is_read_too(hub: Hub, model: Pulls) -> None:
+    """As a cache is that was copied with its links followed: the bytes lie in the snapshot."""
+    request = model.request(locked=locked(pulls.files()))
+    shown = Path(model.pull(request).metadata["path"])
+    for path in shown.iterdir():
+        real = path.resolve()
+        path.unlink()
+        real.rename(path)
+    assert model.pull(request).metadata["downloaded"] == 0
+    flip(shown / WEIGHTS)
+    model.pull(request)
+    assert model.published() == pulls.files()
+
+
+def test_a_locked_file_that_is_damaged_in_a_shared_store_is_fetched(
+    hub: Hub, model: Pulls, tmp_path: Path
+) -> None:
+    flip(Path(model.pull().metadata["path"]) / WEIGHTS)
+    mine = Pulls(hub, tmp_path / "mine")
+    both = Lookup(caches=(str(mine.cache), str(model.cache)))
+    done = mine.pull(mine.request(lookup=both, locked=locked(pulls.files())))
+    # What is sound there is copied.
+    assert done.metadata["downloaded"] == len(bytes(pulls.files()[WEIGHTS]))  # type: ignore[arg-type]
+    assert mine.published() == pulls.files()
+
+
+def test_a_pull_is_stopped_while_it_reads_what_is_here(model: Pulls) -> None:
+    request = model.request(locked=locked(pulls.files()))
+    model.pull(request)
+    stop = threading.Event()
+
+    def look(progress: PullProgress) -> None:
+        if "the lock" in progress.note:
+            stop.set()
+
+    with pytest.raises(Interrupted):
+        model.pull(request, stop=stop, report=look)
+    assert model.published() == pulls.files()
+
+
+def test_by_force_locked_files_are_fetched_again(model: Pulls) -> None:
+    request = model.request(locked=locked(pulls.files()), force=True)
+    model.pull(request)
+    assert model.pull(request).metadata["downloaded"] == model.reports[-1].total
+
+
 def test_locked_files_have_to_be_the_same(hub: Hub, model: Pulls) -> None:
-    import hashlib
-
-    def locked(content: dict[str, bytes | Path]) -> tuple[tuple[str, str], ...]:
-        return tuple(
-            (path, hashlib.sha256(bytes(data)).hexdigest())  # type: ignore[arg-type]
-            for path, data in content.items()
-        )
-
     right = locked(pulls.files())
     model.pull(model.request(locked=right))
     assert model.published() == pulls.files()
     # A small file: the hub does not tell its SHA-256 beforehand.
     wrong = locked(pulls.files() | {"tokenizer.json": b"{ }"})
-    with pytest.raises(HashMismatch, match=r"tokenizer\.json"):
+    with pytest.raises(HashMismatch, match=r"tokenizer\.json is not what is locked") as caught:
         model.pull(model.request(locked=wrong))
+    assert "%model_lock" in caught.value.hint
+    assert model.published() == pulls.files()
     fresh = Pulls(hub, model.cache.parent / "fresh")
     with pytest.raises(HashMismatch, match=r"tokenizer\.json"):
         fresh.pull(fresh.request(locked=wrong))
