@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 
 from llmspell_jupyter.errors import RequestError
+from llmspell_jupyter.magics.arguments import parsed
 from llmspell_jupyter.magics.errors import shown_plainly
 from llmspell_jupyter.magics.settings import LLMSpell
 
@@ -93,7 +94,7 @@ class LLMSpellMagics(Magics):
 
         Lua globals and agents stay; what changed is shown.
         """
-        arguments = parse_argstring(self.llmspell_profile, line)
+        arguments = parsed(self.llmspell_profile, line)
         cells = self.cells
         with shown_plainly():
             if arguments.list:
@@ -116,7 +117,7 @@ class LLMSpellMagics(Magics):
     @line_magic
     def llmspell_config(self, line: str) -> None:
         """Show values in force, check a file, or tell where a value comes from."""
-        arguments = parse_argstring(self.llmspell_config, line)
+        arguments = parsed(self.llmspell_config, line)
         cells = self.cells
         with shown_plainly():
             if arguments.action == "show":
@@ -143,7 +144,7 @@ class LLMSpellMagics(Magics):
         """
         # The rest of the line is no list of words: quotes in it are Lua's.
         limit, source = found.groups() if (found := _LIMIT.fullmatch(line)) else ("", line)
-        timeout = parse_argstring(self.lua_line, limit).timeout
+        timeout = parsed(self.lua_line, limit).timeout
         return self.cells.run_lua(source, "%lua " + line, expression=True, timeout=timeout)
 
     @magic_arguments()
@@ -155,7 +156,7 @@ class LLMSpellMagics(Magics):
 
         Globals live from cell to cell; %llmspell_reset forgets them.
         """
-        arguments = parse_argstring(self.lua, line)
+        arguments = parsed(self.lua, line)
         if arguments.misplaced:
             with shown_plainly():
                 raise RequestError(
@@ -182,7 +183,7 @@ class LLMSpellMagics(Magics):
         A DataFrame where pandas is installed, else a list that shows itself as a table. The last
         10,000 calls are kept; %llmspell_reset does not forget them.
         """
-        arguments = parse_argstring(self.llmspell_stats, line)
+        arguments = parsed(self.llmspell_stats, line)
         cells = self.cells
         with shown_plainly():
             if arguments.clear:
@@ -195,7 +196,7 @@ class LLMSpellMagics(Magics):
     @line_magic
     def llmspell_engine(self, line: str) -> None:
         """Show the engine that runs the models, end it, or show what it last wrote."""
-        arguments = parse_argstring(self.llmspell_engine, line)
+        arguments = parsed(self.llmspell_engine, line)
         cells = self.cells
         with shown_plainly():
             reports = {"stop": cells.stop_engine, "logs": cells.engine_log}

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.core.magic_arguments import (
-    argument,
-    kwds,
-    magic_arguments,
-    parse_argstring,
-)
+from IPython.core.magic_arguments import argument, kwds, magic_arguments
 
 from llmspell_jupyter.errors import Interrupted, RequestError
+from llmspell_jupyter.magics.arguments import parsed
 from llmspell_jupyter.magics.errors import shown_plainly
 
 if TYPE_CHECKING:
@@ -58,7 +54,7 @@ class ModelMagics(Magics):
 
         The hub is searched only for words: %model_available --search qwen coder
         """
-        arguments = parse_argstring(self.model_available, line)
+        arguments = parsed(self.model_available, line)
         cells = self._cells()
         with shown_plainly():
             from llmspell_jupyter.runtime import model_texts
@@ -85,7 +81,7 @@ class ModelMagics(Magics):
         if line.strip() in ("-h", "--help"):
             print(self.model_pull.__doc__)
             return
-        arguments = parse_argstring(self.model_pull, line)
+        arguments = parsed(self.model_pull, line)
         cells = self._cells()
         with shown_plainly():
             from llmspell_jupyter.runtime import sizes
@@ -96,8 +92,9 @@ class ModelMagics(Magics):
                     hint=f"{_FIRST}\nThen, for one of them: %model_pull tinyllama",
                 )
             limit = sizes.rate(arguments.limit) if arguments.limit else 0
+            again = f"%model_pull {line.strip()}"
             if arguments.locked:
-                self._pull_locked(cells, arguments, limit)
+                self._pull_locked(cells, arguments, limit, again)
                 return
             request = cells.models.request(
                 arguments.model,
@@ -106,7 +103,6 @@ class ModelMagics(Magics):
                 force=arguments.force,
                 bytes_per_second=limit,
             )
-            again = f"%model_pull {line.strip()}"
             self._fetch(cells, request, again, background=arguments.background)
 
     @magic_arguments()
@@ -114,7 +110,7 @@ class ModelMagics(Magics):
     @line_magic
     def model_list(self, line: str) -> None:
         """Show the models on this machine."""
-        arguments = parse_argstring(self.model_list, line)
+        arguments = parsed(self.model_list, line)
         cells = self._cells()
         with shown_plainly():
             from llmspell_jupyter.runtime import model_texts
@@ -157,7 +153,7 @@ class ModelMagics(Magics):
             from llmspell_jupyter.runtime import model_texts
 
             with cells.pulls.ending_with(model_texts.verified):
-                self._wait(cells, cells.models.verify(name), f"%model_verify {name}")
+                self._wait(cells, cells.models.verify(name), f"%model_verify {line.strip()}")
 
     @magic_arguments()
     @argument("model", nargs="?", help="a model")
@@ -175,7 +171,7 @@ class ModelMagics(Magics):
     @line_magic
     def model_gc(self, line: str) -> None:
         """Delete files that no model needs, such as downloads that nobody went on with."""
-        arguments = parse_argstring(self.model_gc, line)
+        arguments = parsed(self.model_gc, line)
         cells = self._cells()
         with shown_plainly():
             from llmspell_jupyter.runtime import model_texts
@@ -192,7 +188,7 @@ class ModelMagics(Magics):
 
         %model_pull --locked restores them elsewhere.
         """
-        arguments = parse_argstring(self.model_lock, line)
+        arguments = parsed(self.model_lock, line)
         cells = self._cells()
         with shown_plainly():
             from llmspell_jupyter.models import lock
@@ -210,7 +206,7 @@ class ModelMagics(Magics):
     @line_magic
     def model_load(self, line: str) -> None:
         """Get a model ready before it is asked. Ctrl-C gives the load up."""
-        arguments = parse_argstring(self.model_load, line)
+        arguments = parsed(self.model_load, line)
         cells = self._cells()
         with shown_plainly():
             print(cells.load_model(arguments.model))
@@ -221,14 +217,14 @@ class ModelMagics(Magics):
     @line_magic
     def model_unload(self, line: str) -> None:
         """End the processes that hold a model; their memory is free afterwards."""
-        arguments = parse_argstring(self.model_unload, line)
+        arguments = parsed(self.model_unload, line)
         cells = self._cells()
         with shown_plainly():
             print(cells.unload_model(arguments.model, force=arguments.force))
 
     def _named(self, magic: Any, line: str, name: str) -> tuple[Cells, str]:
         """What stands behind the magics, and the model that a line names."""
-        model = parse_argstring(magic, line).model
+        model = parsed(magic, line).model
         with shown_plainly():
             if not model:
                 raise RequestError(
@@ -237,13 +233,12 @@ class ModelMagics(Magics):
                 )
         return self._cells(), model
 
-    def _pull_locked(self, cells: Cells, arguments: Any, limit: int) -> None:
+    def _pull_locked(self, cells: Cells, arguments: Any, limit: int, again: str) -> None:
         from llmspell_jupyter.models import lock
         from llmspell_jupyter.runtime import model_texts
 
         file = Path.cwd() / lock.NAME
         names = [arguments.model] if arguments.model else []
-        again = " ".join(["%model_pull", *names, "--locked"])
         for each in cells.models.locked(file, names):
             if each.repository is not None or names:
                 request = cells.models.request(each.to_pull, bytes_per_second=limit, locked=each)

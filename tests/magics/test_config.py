@@ -93,6 +93,17 @@ def test_files_are_validated(book: Notebook, home: Path) -> None:
     assert "rag.embedding.batch_size" in output.traceback
 
 
+def test_quotes_are_around_what_they_quote(book: Notebook, home: Path) -> None:
+    (home / "my file.toml").write_text('extends = "minimal"\n')
+    valid = "my file.toml is valid."
+    assert book.good('%llmspell_config validate "my file.toml"').stdout.startswith(valid)
+    for line in ('-c "my file.toml"', '--config="my file.toml"', "'minimal'"):
+        assert " · no provider" in book.good(f"%llmspell_profile {line}").stdout
+    book.good('%llmspell_profile "candle"')
+    unclosed = book.run('%llmspell_config validate "my file.toml')
+    assert "UsageError" in unclosed.stderr and "quotation mark" in unclosed.stderr
+
+
 @pytest.mark.parametrize(
     ("cell", "says"),
     [

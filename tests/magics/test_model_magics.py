@@ -49,6 +49,15 @@ def test_a_lock_restores_what_was_removed(book: Notebook, folder: Path) -> None:
     assert "Nothing lies about" in book.good("%model_gc --dry-run").stdout
 
 
+def test_a_path_with_a_space(book: Notebook, folder: Path) -> None:
+    weights = folder / "my models" / "tiny.gguf"
+    weights.parent.mkdir()
+    weights.symlink_to(folder / "tiny.gguf")
+    assert "llama" in book.good(f'%model_info "{weights}"').stdout
+    book.good(f"where = {str(weights)!r}")
+    assert "llama" in book.good("%model_info '{where}'").stdout
+
+
 def test_scripts_pull_and_see_it(book: Notebook) -> None:
     source = f"""%%lua
 local seen = {{}}
