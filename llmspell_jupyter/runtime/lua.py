@@ -28,9 +28,9 @@ _RESET: Final = "To stop what runs and begin anew, without Lua globals, type: %l
 class LuaSession:
     """One Lua state, its thread and its globals, which live from script to script.
 
-    ``start``, ``close`` and ``lost`` are for the owner, on any thread. ``post`` and ``on_stop``
-    are for host code; that runs on the session's own thread, in a copy of the context of the
-    ``start`` call. Lua is never touched from any other thread.
+    ``start``, ``close`` and ``lost`` are for the owner, on any thread. ``post``, ``on_stop`` and
+    ``on_loss`` are for host code; that runs on the session's own thread, in a copy of the context
+    of the ``start`` call. Lua is never touched from any other thread.
 
     Args:
         globals_: Name of each global table and the functions in it, answered by
@@ -42,7 +42,6 @@ class LuaSession:
 
     Attributes:
         max_memory_bytes: The same; what is set here holds from the next script on.
-        lost: True once a script could not be stopped: the session is of no more use.
     """
 
     def __init__(
@@ -54,12 +53,13 @@ class LuaSession:
         max_memory_bytes: int | None = None,
     ):
         self.max_memory_bytes = max_memory_bytes
-        self.lost = False
+        self._lost = False
         self._make = (globals_, classes, host)
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Execution | None] = SimpleQueue()
         self._current: Execution | None = None
-        self._cancels: dict[object, Callable[[], object]] = {}
+        self._waits: dict[object, Callable[[], object]] = {}
+        self._held: dict[object, Callable[[], object]] = {}
         self._closed = False
         self._busy = False
         self._in_lua_since = 0.0
@@ -116,10 +116,13 @@ class LuaSession:
             execution.end("The script was stopped while it started")
             raise
 
-    def post(self, event: object) -> None:
-        """Adds an event for whoever reads those of the running script."""
-        if self._current is not None:
-            self._current._post(event)
+    def post(self, event: object) -> bool:
+        """Adds an event for whoever reads those of the running script; False if none runs."""
+        current = self._current
+        if current is None or current.done:
+            return False
+        current._post(event)
+        return True
 
     @contextmanager
     def on_stop(self, cancel: Callable[[], object]) -> Iterator[None]:
@@ -128,16 +131,37 @@ class LuaSession:
         For host code that waits: ``cancel`` must make that wait end soon. It is called at once
         if the script is being stopped already.
         """
-        key = object()
-        with self._lock:
-            self._cancels[key] = cancel
-        try:
-            if self._current is not None and self._current._stopping():
+        with self._listed(self._waits, cancel):
+            if self.stopping():
                 cancel()
             yield
-        finally:
-            with self._lock:
-                self._cancels.pop(key, None)
+
+    @contextmanager
+    def on_loss(self, end: Callable[[], object]) -> Iterator[None]:
+        """Has ``end`` called, from another thread, if the session is lost meanwhile.
+
+        For what a host call holds while callbacks of it run, or until a later script goes on
+        with it: in a session that is lost, nobody does. It is called at once if it is lost
+        already.
+        """
+        with self._listed(self._held, end):
+            if self._lost:
+                end()
+            yield
+
+    @property
+    def lost(self) -> bool:
+        """Whether a script could not be stopped: the session is of no more use.
+
+        Setting it ends what host calls hold.
+        """
+        return self._lost
+
+    @lost.setter
+    def lost(self, lost: bool) -> None:
+        self._lost = lost
+        if lost:
+            self._call_all(self._held)
 
     def close(self) -> None:
         """Stops what runs and ends the thread; waits up to ``LUA_GRACE`` seconds for it."""
@@ -174,13 +198,29 @@ class LuaSession:
         if self._current is not None and not self._current.done:
             raise RequestError("A script already runs in this Lua session.", hint=_RESET)
 
+    @contextmanager
+    def _listed(
+        self, calls: dict[object, Callable[[], object]], call: Callable[[], object]
+    ) -> Iterator[None]:
+        key = object()
+        with self._lock:
+            calls[key] = call
+        try:
+            yield
+        finally:
+            with self._lock:
+                calls.pop(key, None)
+
+    def _call_all(self, listed: dict[object, Callable[[], object]]) -> None:
+        with self._lock:
+            calls = list(listed.values())
+        for call in calls:
+            call()
+
     # For executions
 
     def _cancel_host_calls(self) -> None:
-        with self._lock:
-            cancels = list(self._cancels.values())
-        for cancel in cancels:
-            cancel()
+        self._call_all(self._waits)
 
     def _give_up_at(self, stopped_at: float) -> float:
         if self._busy:

@@ -87,7 +87,10 @@ class Machine:
         self._chunks.add(_short(job.chunk))
         try:
             self._make_room()
-            kind, _, values = self._received(self._run())
+            last = self._run()
+            # Lua is done; the host calls that the script let go of are ended now.
+            self._desk.in_host(True)
+            kind, _, values = self._received(last)
         except lua54.LuaError as error:
             return Outcome(error=self._error(_lua_message(error), {"chunk": job.chunk}))
         if kind == "value":

@@ -19,6 +19,7 @@ GLOBALS = {
         "each",
         "echo",
         "fail",
+        "hold",
         "keep",
         "kept",
         "odd",
@@ -53,6 +54,7 @@ class TestHost:
         self.kept: Any = None
         self.closed = 0
         self.entered = threading.Event()
+        self.lost = threading.Event()
         self.release = threading.Event()
 
     def call(self, name: str, args: list[Any]) -> Any:
@@ -115,6 +117,16 @@ class TestHost:
         finally:
             self.closed += 1
         return results
+
+    def Test_hold(self, function: Any) -> Generator[Ask, Any, Any]:  # noqa: N802
+        """Holds something meanwhile; to end it takes until ``release`` is set."""
+        try:
+            with self.session.on_loss(self.lost.set):
+                yield Ask(function)
+        finally:
+            self.entered.set()
+            self.release.wait(20)
+            self.closed += 1
 
     def Agent_rename(self, agent: Agent, name: str) -> Agent:  # noqa: N802
         agent.name = name
