@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from llmspell_jupyter.engine.client import EngineClient
+from llmspell_jupyter.lab.installed import Installed
 from llmspell_jupyter.lab.loads import Loads
 from llmspell_jupyter.lab.models import Models
 from llmspell_jupyter.lab.threads import Threads
@@ -30,15 +31,17 @@ class Desk:
 
     Attributes:
         client: The user's engine.
-        watch: Its state.
+        installed: The models on this machine.
         loads: Loads that pages began.
+        watch: The engine's state.
     """
 
     def __init__(self, owner: Callable[[str], str | None]):
         self.client = EngineClient()
         self.loads = Loads(self._changed)
         self._models = Models(self.client)
-        self.watch = Watch(self.client, owner, self.loads, self._installed)
+        self.installed = Installed(self._models.now)
+        self.watch = Watch(self.client, owner, self.loads, self.installed)
         self._acts = Threads(_ACTS)
         self._looks = Threads(_LOOKS)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,12 +62,6 @@ class Desk:
             return await self._acts.run(lambda: work(self._models.now()))
         finally:
             self.watch.rouse()
-
-    def _installed(self) -> object:
-        from llmspell_jupyter.models import store
-
-        found = store.installed(lookup=self._models.now().lookup)
-        return {(each.id, each.path, each.size_bytes, each.modified_at) for each in found}
 
     def _changed(self) -> None:
         if self._loop is not None:

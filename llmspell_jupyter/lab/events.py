@@ -16,7 +16,7 @@ _HEARTBEAT_SECONDS = 5.0
 
 
 class Events(Handler):
-    """One stream for all that changes: ``{status}`` and ``{models: true}``."""
+    """One stream for all that changes: ``{status}``."""
 
     _track_activity = False
     _stream: asyncio.Task[None] | None = None
@@ -43,9 +43,9 @@ class Events(Handler):
         with self.desk.watch.page() as page:
             try:
                 while True:
-                    news = await page.next(_HEARTBEAT_SECONDS)
-                    text = "".join(f"data: {json.dumps(each)}\n\n" for each in news)
-                    self.write(text or ": still here\n\n")
+                    status = await page.next(_HEARTBEAT_SECONDS)
+                    news = status and f"data: {json.dumps({'status': status})}\n\n"
+                    self.write(news or ": still here\n\n")
                     await self.flush()
             except StreamClosedError:
                 return

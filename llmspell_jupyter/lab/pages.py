@@ -13,29 +13,17 @@ class Page:
     def __init__(self) -> None:
         self._news = asyncio.Event()
         self._status: Mapping[str, Any] | None = None
-        self._models = False
 
     def tell(self, status: Mapping[str, Any]) -> None:
-        """The engine's state is this."""
+        """All that changes by itself is now so."""
         self._status = status
         self._news.set()
 
-    def tell_models(self) -> None:
-        """There are other models on this machine."""
-        self._models = True
-        self._news.set()
-
-    async def next(self, seconds: float) -> list[Mapping[str, Any]]:
-        """What is new, waited for so long; empty when nothing is."""
+    async def next(self, seconds: float) -> Mapping[str, Any] | None:
+        """The status, waited for so long; None when nothing is new."""
         try:
             await asyncio.wait_for(self._news.wait(), seconds)
         except TimeoutError:
-            return []
+            return None
         self._news.clear()
-        news: list[Mapping[str, Any]] = []
-        if self._status is not None:
-            news.append({"status": self._status})
-        if self._models:
-            news.append({"models": True})
-        self._status, self._models = None, False
-        return news
+        return self._status

@@ -25,14 +25,10 @@ async def status(desk: Desk, asked: Asked) -> Mapping[str, Any]:
 
 
 async def models(desk: Desk, asked: Asked) -> Mapping[str, Any]:
-    """Models on this machine."""
-
-    def look(now: LocalModels) -> list[dict[str, Any]]:
-        from llmspell_jupyter.models import store
-
-        return [messages.model_to_wire(each) for each in store.installed(lookup=now.lookup)]
-
-    return {"models": await desk.look(look)}
+    """Models on this machine, and the mark that the status has as long as these are there."""
+    found = await desk.installed.find()
+    wire = [messages.model_to_wire(each) for each in found]
+    return {"models": wire, "mark": desk.installed.mark}
 
 
 async def catalog(desk: Desk, asked: Asked) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The engine's state, looked at once for all pages."""
+"""What changes by itself, looked at once for all pages."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import psutil
 
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.errors import STOP_ENGINE, EngineUnavailable, LLMSpellError
+from llmspell_jupyter.lab.installed import Installed
 from llmspell_jupyter.lab.loads import Loads
 from llmspell_jupyter.lab.pages import Page
 from llmspell_jupyter.lab.threads import Threads
@@ -30,9 +31,6 @@ _IDLE_SECONDS = 1.0
 # What the engine said is news for so long, also while it takes its time for the next answer.
 _NEWS_SECONDS = 2 * _IDLE_SECONDS
 
-# Between two looks at the models of this machine while somebody watches.
-_MODELS_SECONDS = 2.0
-
 # What changes by itself while nothing happens.
 _RESTLESS = ("seconds", "idle_seconds", "leaves_in_seconds", "rss_bytes")
 
@@ -44,7 +42,7 @@ class Watch:
         client: The user's engine.
         owner: Says for which kernel of the server a client of the engine asks, by its id.
         loads: Loads that pages began.
-        installed: Says what is on this machine, as a value that changes with it; may block.
+        installed: The models on this machine.
     """
 
     def __init__(
@@ -52,14 +50,13 @@ class Watch:
         client: EngineClient,
         owner: Callable[[str], str | None],
         loads: Loads,
-        installed: Callable[[], object],
+        installed: Installed,
     ):
         self._client = client
         self._owner = owner
         self._loads = loads
         self._installed = installed
-        self._engine_threads = Threads(1)
-        self._models_threads = Threads(1)
+        self._threads = Threads(1)
         self._looking: asyncio.Task[None] | None = None
         self._began = self._ended = -math.inf
         self._engine: dict[str, Any] | None = None
@@ -69,15 +66,16 @@ class Watch:
         self._told: str | None = None
 
     async def status(self) -> dict[str, Any]:
-        """``{engine, machine, loads, version}``, at once even when the engine is deaf.
+        """``{engine, machine, loads, models, version}``, at once even when the engine is deaf.
 
         Each job also says for which ``kernel`` of the server it runs; None when it is none.
+        ``models`` is the mark of those on this machine.
         """
         if self._looking is None or self._looking.done():
             self._began = time.monotonic()
             self._looking = asyncio.create_task(self._look())
         patience = self._began + _PATIENCE_SECONDS - time.monotonic()
-        await asyncio.wait({self._looking}, timeout=max(0.0, patience))
+        await asyncio.wait({self._looking, self._installed.look()}, timeout=max(0.0, patience))
         engine = self._engine
         if not self._looking.done() and time.monotonic() - self._ended > _NEWS_SECONDS:
             engine = {**engine, "stale": True} if engine else {"error": _silent().to_wire()}
@@ -88,6 +86,7 @@ class Watch:
             "engine": engine,
             "machine": {"memory_total": memory.total, "memory_available": memory.available},
             "loads": self._loads.to_wire(),
+            "models": self._installed.mark,
             "version": _version(),
         }
 
@@ -116,7 +115,7 @@ class Watch:
 
     async def _look(self) -> None:
         try:
-            self._engine = await self._engine_threads.run(self._client.status)
+            self._engine = await self._threads.run(self._client.status)
         except LLMSpellError as error:
             self._engine = {"error": error.to_wire()}
         except Exception as error:
@@ -127,37 +126,19 @@ class Watch:
 
     async def _watch(self) -> None:
         """Tell the pages, as long as there are any."""
-        models = asyncio.create_task(self._watch_models())
-        try:
-            while self._pages:
-                self._roused.clear()
-                begun = asyncio.get_running_loop().time()
-                status = await self.status()
-                busy = self._is_busy(status)
-                told = json.dumps(status, default=str) if busy else _at_rest(status)
-                if told != self._told:
-                    self._told = told
-                    for page in self._pages:
-                        page.tell(status)
-                took = asyncio.get_running_loop().time() - begun
-                period = _BUSY_SECONDS if busy else _IDLE_SECONDS
-                await _within(self._roused.wait(), max(0.02, period - took))
-        finally:
-            models.cancel()
-
-    async def _watch_models(self) -> None:
-        known: object = None
-        while True:
-            try:
-                found = await self._models_threads.run(self._installed)
-            except (LLMSpellError, OSError):
-                # What is wrong is said where models are listed.
-                found = None
-            if known is not None and found != known:
+        while self._pages:
+            self._roused.clear()
+            begun = asyncio.get_running_loop().time()
+            status = await self.status()
+            busy = self._is_busy(status)
+            told = json.dumps(status, default=str) if busy else _at_rest(status)
+            if told != self._told:
+                self._told = told
                 for page in self._pages:
-                    page.tell_models()
-            known = found if found is not None else known
-            await asyncio.sleep(_MODELS_SECONDS)
+                    page.tell(status)
+            took = asyncio.get_running_loop().time() - begun
+            period = _BUSY_SECONDS if busy else _IDLE_SECONDS
+            await _within(self._roused.wait(), max(0.02, period - took))
 
     def _is_busy(self, status: dict[str, Any]) -> bool:
         engine = status["engine"] or {}

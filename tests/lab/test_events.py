@@ -82,7 +82,7 @@ def watching(place: Place) -> Iterator[Stream]:
 
 
 def jobs(event: Event, kind: str = "pull") -> list[dict[str, Any]]:
-    engine = event.get("status", {}).get("engine") or {}
+    engine = event["status"]["engine"] or {}
     return [each for each in engine.get("jobs", ()) if each["kind"] == kind]
 
 
@@ -91,18 +91,33 @@ def done(event: Event, job: str) -> int:
 
 
 def is_idle(event: Event) -> bool:
-    status = event.get("status")
-    return bool(status) and not (status["engine"] or {}).get("jobs")
+    return not (event["status"]["engine"] or {}).get("jobs")
 
 
-def of_models(event: Event) -> bool:
-    return "models" in event
+def here(place: Place) -> list[str]:
+    """Repositories of the models on this machine."""
+    return [each["repository"] for each in place.server.get("models")["models"]]
+
+
+def tells(place: Place, look: Callable[[list[str]], bool]) -> Callable[[Event], bool]:
+    """Whether models are as is looked for; asked, as by a page, when other marks come than now."""
+    marks = [place.server.get("models")["mark"]]
+
+    def told(event: Event) -> bool:
+        mark = event["status"]["models"]
+        if mark != marks[-1]:
+            marks.append(mark)
+            return look(here(place))
+        return False
+
+    return told
 
 
 def test_a_pull_is_told_four_times_a_second_to_its_end(place: Place) -> None:
     name = place.add("lab/followed", seed=1, bytes_per_second=SLOW)
+    comes = [tells(place, lambda models: name in models) for _ in range(2)]
     with watching(place) as stream, watching(place) as second:
-        stream.wait_for(lambda event: "status" in event)
+        stream.wait_for(bool)
         first = place.server.post("pull", model=name)
         assert first["phase"] == "starting" and len(first["job"]) == 32
         # Joined, not begun twice.
@@ -119,10 +134,9 @@ def test_a_pull_is_told_four_times_a_second_to_its_end(place: Place) -> None:
         (job,) = jobs(stream.events[-1][1])
         assert job["progress"]["bytes_per_second"] and job["progress"]["total"] >= SIZE
         place.hub.mend()
-        for each in (stream, second):
-            each.wait_for(of_models)
-            each.until(lambda event: of_models(event) or is_idle(event))
-    assert name in [each["repository"] for each in place.server.get("models")["models"]]
+        for each, told in zip((stream, second), comes, strict=True):
+            each.wait_for(told)
+            each.until(is_idle)
 
 
 def test_a_pull_that_is_cancelled_goes_on_later(place: Place) -> None:
@@ -134,8 +148,9 @@ def test_a_pull_that_is_cancelled_goes_on_later(place: Place) -> None:
         stream.until(is_idle)
         assert place.partials(name)
         place.hub.mend()
+        told = tells(place, lambda models: name in models)
         again = place.server.post("pull", model=name)["job"]
-        stream.wait_for(of_models)
+        stream.wait_for(told)
     end = [*place.client.follow(again)][-1]
     assert end.metadata["downloaded"] < SIZE * 3 // 4
 
@@ -164,7 +179,7 @@ def test_a_check(place: Place) -> None:
         ended = stream.wait_for(
             lambda event: [
                 each
-                for each in (event.get("status", {}).get("engine") or {}).get("ended", ())
+                for each in (event["status"]["engine"] or {}).get("ended", ())
                 if each["id"] == said["job"]
             ]
         )
@@ -175,15 +190,15 @@ def test_a_model_that_is_removed(place: Place) -> None:
     name = place.add("lab/removed", seed=5)
     [*place.client.follow(place.server.post("pull", model=name)["job"])]
     (model,) = [each for each in place.server.get("models")["models"] if each["repository"] == name]
+    told = tells(place, lambda models: name not in models)
     with watching(place) as stream:
-        stream.wait_for(lambda event: "status" in event)
+        stream.wait_for(bool)
         assert place.server.post("remove", model=model["id"])["bytes"] > SIZE
-        stream.wait_for(of_models)
-    assert name not in [each["repository"] for each in place.server.get("models")["models"]]
+        stream.wait_for(told)
 
 
 def workers(event: Event, state: str) -> list[str]:
-    engine = event.get("status", {}).get("engine") or {}
+    engine = event["status"]["engine"] or {}
     return [each["model"] for each in engine.get("workers", ()) if each["state"] == state]
 
 
@@ -194,16 +209,13 @@ def test_a_load_and_an_unload(place: Place) -> None:
         stream.wait_for(
             lambda event: (
                 (SMOLLM2, "ready")
-                in [
-                    (each["model"], each["phase"])
-                    for each in event.get("status", {}).get("loads", ())
-                ]
+                in [(each["model"], each["phase"]) for each in event["status"]["loads"]]
             )
         )
         # Ready already.
         assert place.server.post("load", model=SMOLLM2) == {"loading": False}
         assert place.server.post("unload", model=SMOLLM2) == {"unloaded": 1}
-        stream.until(lambda event: "status" in event and not workers(event, "ready"))
+        stream.until(lambda event: not workers(event, "ready"))
     assert place.server.post("unload", model=SMOLLM2) == {"unloaded": 0}
 
 
@@ -239,7 +251,7 @@ def test_an_answer_is_told_and_cancelled(place: Place) -> None:
 def test_a_quiet_server_says_little(place: Place) -> None:
     wait_for(lambda: not place.client.status()["jobs"])
     with watching(place) as stream:
-        stream.wait_for(lambda event: "status" in event)
+        stream.wait_for(bool)
         time.sleep(3)
         assert len(stream.events) <= 3, stream.events
 

@@ -1,4 +1,4 @@
-"""What pages are told of the engine, of kernels and of models: a real server, engine, kernels."""
+"""What pages are told of engine, kernels and models: a real server, engine, kernels and hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab.browser.cells import ENDLESS
 from tests.lab.conftest import Place
 from tests.lab.test_events import watching
 from tests.support import kernelspecs
-from tests.support.engines import PATIENCE, wait_for
+from tests.support.engines import PATIENCE, jupyter_llmspell, wait_for
 from tests.support.kernelspecs import PYTHON, WRAPPED
 from tests.support.slow_engine import slow
 
@@ -50,6 +50,22 @@ def test_a_job_of_somebody_else_is_of_no_kernel(place: Place) -> None:
     assert job["kernel"] is None
     place.server.post(f"jobs/{job['id']}/cancel", discard=True)
     place.hub.mend()
+
+
+def test_a_page_that_asks_now_and_then_hears_of_models_that_went(place: Place) -> None:
+    """Whoever removed them; what came and went between two looks as well."""
+    name = place.add("lab/went", seed=8)
+    before = place.server.get("models")
+    assert place.server.get("status")["models"] == before["mark"]
+    [*place.client.follow(place.server.post("pull", model=name)["job"])]
+    listed = place.server.get("models")
+    (model,) = [each["id"] for each in listed["models"] if each["repository"] == name]
+    assert place.server.get("status")["models"] == listed["mark"] != before["mark"]
+    done = jupyter_llmspell(place.environment, "model", "remove", model)
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: place.server.get("status")["models"] != listed["mark"])
+    assert place.server.get("models") == before
+    assert place.server.get("status")["models"] == before["mark"]
 
 
 @contextmanager

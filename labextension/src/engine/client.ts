@@ -6,7 +6,7 @@ import { values } from './stream';
 import type {
   IEvent,
   IFit,
-  IModel,
+  IModels,
   IOffers,
   IPullProgress,
   IPullRequest,
@@ -29,8 +29,8 @@ export class EngineClient {
   }
 
   /** Models on this machine. */
-  async models(): Promise<readonly IModel[]> {
-    return (await this.ask<{ models: IModel[] }>('models')).models;
+  models(): Promise<IModels> {
+    return this.ask<IModels>('models');
   }
 
   /** Models of the catalog; asks no network. */

@@ -23,22 +23,17 @@ export class Herald {
 
   /** Begin to listen. */
   start(): void {
-    this.watch.modelsChanged.connect(this._refresh);
     this.watch.changed.connect(() => {
       const status = this.watch.status;
       if (status !== null) {
         this._jobs(status.engine?.ended ?? []);
         this._loads(status.loads ?? []);
+        if (status.models) {
+          void this.library.follow(status.models);
+        }
       }
     });
   }
-
-  private readonly _refresh = (): void => {
-    // Who has not asked for the list yet does so when it is shown.
-    if (this.library.models !== null) {
-      void this.library.refresh();
-    }
-  };
 
   private _jobs(ended: readonly IEndedJob[]): void {
     const complete = ended.filter((job) => job.phase === 'complete');
@@ -49,7 +44,7 @@ export class Herald {
       this._say(this._words(job));
     }
     if (fresh.some((job) => job.kind === 'pull')) {
-      this._refresh();
+      void this.library.renew();
     }
   }
 

@@ -12,6 +12,7 @@ export type Judgement = IFit | Fault | 'asking';
 export class Library {
   private readonly _changed = new Signal<this, void>(this);
   private _models: readonly IModel[] | null = null;
+  private _mark: string | null = null;
   private _catalog: IOffers | null = null;
   private _found: IOffers | null = null;
   private _words = '';
@@ -75,16 +76,32 @@ export class Library {
   async refresh(): Promise<void> {
     const asked = (this._asked += 1);
     try {
-      const models = await this.client.models();
+      const { models, mark } = await this.client.models();
       // An answer to an older question must not replace that to a newer one.
       if (asked === this._asked) {
         this._models = models;
+        this._mark = mark;
         this._fault = null;
       }
     } catch (error) {
       this._fault = Fault.from(error);
     }
     this._changed.emit();
+  }
+
+  /** Look again, unless nobody has looked yet: who has not does so when the list is shown. */
+  async renew(): Promise<void> {
+    if (this._models !== null) {
+      await this.refresh();
+    }
+  }
+
+  /** Look again if this is the mark of other models than those of the list. */
+  async follow(mark: string): Promise<void> {
+    if (mark !== this._mark) {
+      this._mark = mark;
+      await this.renew();
+    }
   }
 
   /** Read the catalog. */

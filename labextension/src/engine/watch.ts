@@ -36,7 +36,6 @@ export class StatusWatch implements IDisposable {
   interval = 10_000;
 
   private readonly _changed = new Signal<this, void>(this);
-  private readonly _modelsChanged = new Signal<this, void>(this);
   private _status: IStatus | null = null;
   private _fault: Fault | null = null;
   private _lateSince: number | null = null;
@@ -53,11 +52,6 @@ export class StatusWatch implements IDisposable {
   /** Emitted when the status or the fault is another. */
   get changed(): ISignal<this, void> {
     return this._changed;
-  }
-
-  /** Emitted when models of this machine came or went. */
-  get modelsChanged(): ISignal<this, void> {
-    return this._modelsChanged;
   }
 
   /** What is known; null before the first answer. */
@@ -232,20 +226,15 @@ export class StatusWatch implements IDisposable {
   }
 
   private _take(event: IEvent): void {
-    if (event.status !== undefined) {
-      this._status = event.status;
-      this._fault = null;
-      const engine = event.status.engine;
-      if (engine?.error === undefined && !engine?.stale) {
-        this._lateSince = null;
-      } else {
-        this._lateSince ??= Date.now();
-      }
-      this._changed.emit();
+    this._status = event.status;
+    this._fault = null;
+    const engine = event.status.engine;
+    if (engine?.error === undefined && !engine?.stale) {
+      this._lateSince = null;
+    } else {
+      this._lateSince ??= Date.now();
     }
-    if (event.models) {
-      this._modelsChanged.emit();
-    }
+    this._changed.emit();
   }
 
   /** Wait for so long, or until somebody wakes this up; null waits for that alone. */

@@ -110,6 +110,8 @@ export interface IStatus {
   };
   /** Those under way, and for a while those that are over. */
   readonly loads?: readonly ILoad[];
+  /** Another mark when other models are on this machine; null while nobody has looked. */
+  readonly models?: string | null;
 }
 
 /** A model on this machine. */
@@ -125,6 +127,12 @@ export interface IModel {
   readonly store: string;
   readonly repository: string | null;
   readonly license: string | null;
+}
+
+/** Models on this machine, and the mark of the status as long as these are there. */
+export interface IModels {
+  readonly models: readonly IModel[];
+  readonly mark: string;
 }
 
 /** A model that can be had. */
@@ -180,7 +188,5 @@ export interface IPullRequest {
 
 /** A message of the stream. */
 export interface IEvent {
-  readonly status?: IStatus;
-  /** The models of this machine have changed. */
-  readonly models?: boolean;
+  readonly status: IStatus;
 }

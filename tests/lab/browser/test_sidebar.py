@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
@@ -14,7 +15,7 @@ from tests.lab.browser.cells import text, theme
 from tests.lab.browser.conftest import HOSTILE_MODEL, RED
 from tests.lab.browser.sidebar import PANEL, beside, engine
 from tests.support.browser import Lab
-from tests.support.engines import SMOLLM2
+from tests.support.engines import SMOLLM2, jupyter_llmspell
 from tests.support.hub_lab import HOSTILE
 from tests.support.hub_server import Hub
 from tests.support.tiny_gguf import write_tiny_gguf
@@ -111,6 +112,20 @@ def test_remove_is_asked_for(opened: Lab) -> None:
         page.get_by_role("dialog").get_by_role("button", name="Remove").click()
         expect(row).to_have_count(0)
         expect(side.panel.get_by_role("status").first).to_contain_text("is removed")
+
+
+def test_a_model_that_somebody_else_removes_leaves_the_list(opened: Lab) -> None:
+    with beside(opened, "elsewhere") as side:
+        assert not jupyter_llmspell(dict(os.environ), "model", "pull", RED).returncode
+        row = side.section("On this machine").locator("li").filter(has_text=re.compile(RED))
+        row.wait_for()
+        # An idle page asks; one at work is told.
+        with side.book.page.expect_response("**/llmspell/api/status*", timeout=30_000):
+            pass
+        side.asked.clear()
+        assert not jupyter_llmspell(dict(os.environ), "model", "remove", RED).returncode
+        expect(row).to_have_count(0)
+        assert "events" not in side.asked and side.asked.count("models") == 1
 
 
 def test_fit_is_judged_when_asked(opened: Lab) -> None:
