@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import threading
 import weakref
@@ -13,13 +12,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import anyio
-import httpx
 from anyio.from_thread import BlockingPortal
 
-from llmspell_jupyter.engine import start
-from llmspell_jupyter.engine.connection import Connection
-from llmspell_jupyter.engine.generation import TURN_SECONDS, refusal
-from llmspell_jupyter.errors import SEE_LOGS, EngineDied, Interrupted
+from llmspell_jupyter.engine import exchange, start
+from llmspell_jupyter.engine.exchange import Ask
+from llmspell_jupyter.errors import Interrupted
+
+#: Waiting in short turns lets Ctrl-C through on systems where a lock cannot be interrupted.
+TURN_SECONDS = 0.2
 
 _T = TypeVar("_T")
 
@@ -56,13 +56,18 @@ class Calls:
                 atexit.unregister(self.close)
                 loop.end()
 
+    def _get(self, path: str, seconds: float) -> dict[str, Any]:
+        """What the engine, which is started if need be, answers within so many seconds."""
+        return self._values(Ask("GET", path, seconds=seconds))
+
     def _post(self, path: str, body: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Ask the engine, which is started if need be; its answer within so many seconds."""
+        """The same, for a request with a body."""
+        return self._values(Ask("POST", path, body, seconds))
 
-        async def ask() -> dict[str, Any]:
-            return await post(await start.find_or_start(), path, body, seconds)
-
-        return self._wait(ask)
+    def _values(self, ask: Ask) -> dict[str, Any]:
+        told = self._wait(lambda: exchange.values(start.find_or_start, ask))
+        assert told is not None
+        return told
 
     def _wait(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         future = self._ready_portal().start_task_soon(ask)
@@ -140,46 +145,3 @@ def _result(future: Future[_T]) -> _T:
         return future.result()
     except CancelledError:
         raise Interrupted("Stopped while it waited for the engine.") from None
-
-
-async def get(connection: Connection, path: str) -> dict[str, Any]:
-    """What this engine answers to a question."""
-    async with start.http_client(connection) as client:
-        return _value(await client.get(path))
-
-
-async def post(
-    connection: Connection, path: str, body: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    """What this engine answers to a request, within so many seconds.
-
-    Raises:
-        EngineDied: It ended meanwhile.
-    """
-    async with start.http_client(connection) as client:
-        try:
-            return _value(await client.post(path, **content(body), timeout=seconds))
-        except httpx.TransportError as error:
-            silent = isinstance(error, httpx.TimeoutException)
-            how = f"did not answer within {seconds:.0f} s" if silent else "ended while it worked"
-            raise EngineDied(
-                f"The engine (process {connection.pid}) {how}.",
-                hint=SEE_LOGS,
-                data={"pid": connection.pid},
-            ) from None
-
-
-def content(body: dict[str, Any] | None) -> dict[str, Any]:
-    """Arguments of httpx that send this body."""
-    if body is None:
-        return {}
-    # Not httpx's json, which fails on what the engine refuses with a reason: NaN, and halves of
-    # characters.
-    return {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
-
-
-def _value(response: httpx.Response) -> dict[str, Any]:
-    if response.is_error:
-        raise refusal(response)
-    value: dict[str, Any] = response.json()
-    return value

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from llmspell_jupyter.config import paths
-from llmspell_jupyter.engine import calling, start
 from llmspell_jupyter.engine import connection as connections
+from llmspell_jupyter.engine import exchange, start
+from llmspell_jupyter.engine.exchange import Ask
 from llmspell_jupyter.engine.generation import Generation, Part
 from llmspell_jupyter.engine.model_client import ModelClient
-from llmspell_jupyter.engine.pull_client import Pull, cancel_path
+from llmspell_jupyter.engine.pull_client import Pull, cancellation
 from llmspell_jupyter.errors import Interrupted
 from llmspell_jupyter.types import (
     EmbeddingRequest,
@@ -27,6 +28,8 @@ _T = TypeVar("_T")
 
 # Ending a worker takes a second at most, and several end at a time.
 _UNLOAD_SECONDS = 30.0
+
+_SHUTDOWN_SECONDS = 5.0
 
 
 class EngineClient(ModelClient):
@@ -50,16 +53,8 @@ class EngineClient(ModelClient):
 
     def shutdown(self) -> bool:
         """Ask the engine to end; False when none runs."""
-
-        async def ask() -> bool:
-            found = await start.find()
-            if found is None:
-                return False
-            async with start.http_client(found) as client:
-                await client.post("/api/shutdown")
-            return True
-
-        return self._wait(ask)
+        ask = Ask("POST", "/api/shutdown", seconds=_SHUTDOWN_SECONDS)
+        return self._wait(lambda: exchange.values(start.find, ask)) is not None
 
     def generate(self, request: GenerationRequest) -> Generation:
         """Start a generation; iterate over what is returned."""
@@ -91,16 +86,9 @@ class EngineClient(ModelClient):
             EngineBusy: It works, and ``force`` is false.
             ModelNotFound: No such model is loaded or on this machine.
         """
-
-        async def ask() -> int:
-            found = await start.find()
-            if found is None:
-                return 0
-            body = {"model": model, "force": force}
-            answer = await calling.post(found, "/api/unload", body, _UNLOAD_SECONDS)
-            return int(answer["unloaded"])
-
-        return self._wait(ask)
+        ask = Ask("POST", "/api/unload", {"model": model, "force": force}, _UNLOAD_SECONDS)
+        told = self._wait(lambda: exchange.values(start.find, ask))
+        return 0 if told is None else int(told["unloaded"])
 
     def cancel_job(self, job_id: str, *, discard: bool = False) -> bool:
         """End a job, whoever asked for it; False when it has ended already.
@@ -113,16 +101,9 @@ class EngineClient(ModelClient):
         Raises:
             RequestError: Something is to be thrown away of a job that nobody knows any more.
         """
-
-        async def ask() -> bool:
-            found = await start.find()
-            if found is None:
-                return False
-            body = {"discard": discard}
-            answer = await calling.post(found, cancel_path(job_id), body, _UNLOAD_SECONDS)
-            return bool(answer["cancelled"])
-
-        return self._wait(ask)
+        ask = cancellation(job_id, discard=discard, seconds=_UNLOAD_SECONDS)
+        told = self._wait(lambda: exchange.values(start.find, ask))
+        return told is not None and bool(told["cancelled"])
 
     def _result(self, request: EngineRequest, kind: type[_T]) -> _T:
         generation = self.ask(request)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+
+import psutil
 
 from llmspell_jupyter.config import paths
 from llmspell_jupyter.engine import connection as connections
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.connection import Connection
-from llmspell_jupyter.errors import LLMSpellError
 
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -27,13 +29,12 @@ def stop(client: EngineClient) -> int | None:
     if process is None:
         connections.withdraw(paths.connection_file(), found)
         return None
-    try:
-        client.shutdown()
-    except LLMSpellError:
-        process.terminate()
-    if not _gone(found):
-        process.kill()
-        _gone(found)
+    with suppress(psutil.NoSuchProcess):
+        if not _was_told(client):
+            process.terminate()
+        if not _gone(found):
+            process.kill()
+            _gone(found)
     connections.withdraw(paths.connection_file(), found)
     return found.pid
 
@@ -51,6 +52,14 @@ def log_tail(lines: int = 100) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def _was_told(client: EngineClient) -> bool:
+    try:
+        return client.shutdown()
+    except Exception:
+        # Whatever it is, the engine has to end.
+        return False
 
 
 def _gone(engine: Connection) -> bool:

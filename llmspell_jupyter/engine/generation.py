@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import queue
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
 
-import httpx
 from anyio.from_thread import BlockingPortal
 
-from llmspell_jupyter.engine import start
+from llmspell_jupyter.engine import exchange, start
 from llmspell_jupyter.engine.api import calls
+from llmspell_jupyter.engine.calling import TURN_SECONDS
+from llmspell_jupyter.engine.connection import Connection
+from llmspell_jupyter.engine.exchange import Ask
 from llmspell_jupyter.errors import (
     SEE_LOGS,
     STOP_ENGINE,
@@ -26,12 +26,6 @@ from llmspell_jupyter.errors import (
 from llmspell_jupyter.types import Chunk, EngineRequest, Progress, Result
 
 Part = Progress | Chunk | Result
-
-#: The engine sends a sign of life every five seconds.
-SILENCE_SECONDS = 30.0
-
-#: Waiting in short turns lets Ctrl-C through on systems where a lock cannot be interrupted.
-TURN_SECONDS = 0.2
 
 
 class Generation:
@@ -88,8 +82,6 @@ class Generation:
                 self._parts.put(part)
         except LLMSpellError as error:
             self._parts.put(error)
-        except httpx.HTTPError as error:
-            self._parts.put(EngineDied(f"The engine cannot be reached: {error!r}."))
         except Exception as error:
             # Nobody asks the future; without this the answer would just end.
             self._parts.put(EngineError(f"The engine cannot be used: {error!r}."))
@@ -98,48 +90,22 @@ class Generation:
 
 
 async def _parts(request: EngineRequest) -> AsyncIterator[Part]:
-    async with AsyncExitStack() as stack:
-        found = await start.find_or_start()
-        client = await stack.enter_async_context(start.http_client(found))
-        response = await stack.enter_async_context(
-            client.stream(
-                "POST",
-                calls.address(request),
-                # Not httpx's json, which fails on what the engine refuses with a reason: NaN, and
-                # halves of characters.
-                content=json.dumps(calls.body(request)),
-                headers={"Content-Type": "application/json"},
-                timeout=httpx.Timeout(5.0, read=SILENCE_SECONDS),
-            )
-        )
-        if response.is_error:
-            await response.aread()
-            raise refusal(response)
+    ask = Ask("POST", calls.address(request), calls.body(request))
+    async with exchange.answer(start.find_or_start, ask, _lost) as found:
+        assert found is not None
         reader = calls.Reader(request)
-        try:
-            async for line in response.aiter_lines():
-                if line.startswith("data: ") and (part := reader.part(line[6:])):
-                    yield part
-                    if not isinstance(part, Progress | Chunk):
-                        return
-        except httpx.TransportError as error:
-            raise _gone(error, found.pid) from None
-        raise _gone(None, found.pid)
+        async for line in found.response.aiter_lines():
+            if line.startswith("data: ") and (part := reader.part(line[6:])):
+                yield part
+                if not isinstance(part, Progress | Chunk):
+                    return
+        raise _lost(found.engine, None)
 
 
-def refusal(response: httpx.Response) -> LLMSpellError:
-    """The error for an answer with an error status."""
-    try:
-        return calls.error(response.json())
-    except (ValueError, KeyError, TypeError):
-        return EngineError(f"The engine answered {response.status_code}.")
-
-
-def _gone(error: httpx.TransportError | None, pid: int) -> EngineDied:
-    silent = isinstance(error, httpx.TimeoutException)
-    how = f"was silent for {SILENCE_SECONDS:.0f} s" if silent else "ended while it answered"
+def _lost(engine: Connection, silent: float | None) -> LLMSpellError:
+    how = "ended while it answered" if silent is None else f"was silent for {silent:.0f} s"
     return EngineDied(
-        f"The engine (process {pid}) {how}.",
-        hint=STOP_ENGINE if silent else f"Run the cell again. {SEE_LOGS}",
-        data={"pid": pid},
+        f"The engine (process {engine.pid}) {how}.",
+        hint=f"Run the cell again. {SEE_LOGS}" if silent is None else STOP_ENGINE,
+        data={"pid": engine.pid},
     )

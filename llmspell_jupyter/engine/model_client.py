@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import httpx
 
-from llmspell_jupyter.engine import calling, messages, start
+from llmspell_jupyter.engine import messages
 from llmspell_jupyter.engine.api import calls
 from llmspell_jupyter.engine.calling import Calls
-from llmspell_jupyter.engine.pull_client import Ask, Pull
+from llmspell_jupyter.engine.exchange import Ask
+from llmspell_jupyter.engine.pull_client import Pull
 from llmspell_jupyter.types import (
     Availability,
     Fit,
@@ -23,7 +24,7 @@ from llmspell_jupyter.types import (
     Sources,
 )
 
-# Removing and looking through stores are a matter of a disk, which may be slow.
+# Listing, removing and looking through stores are a matter of a disk, which may be slow.
 _DISK_SECONDS = 120.0
 
 # Sources that do not answer are left out long before.
@@ -53,16 +54,12 @@ class ModelClient(Calls):
         if lookup and lookup.ollama_store:
             places.append(("ollama_store", lookup.ollama_store))
         path = str(httpx.URL("/api/models", params=places))
-
-        async def ask() -> list[ModelInfo]:
-            answer = await calling.get(await start.find_or_start(), path)
-            return [messages.model_from_wire(each) for each in answer["models"]]
-
-        return self._wait(ask)
+        answer = self._get(path, _DISK_SECONDS)
+        return [messages.model_from_wire(each) for each in answer["models"]]
 
     def pull(self, request: PullRequest) -> Pull:
         """Fetch a model, or join whoever fetches it; iterate over what is returned."""
-        return Pull(self._ready_portal(), Ask(request.model, "POST", "/api/pull", _pull(request)))
+        return Pull(self._ready_portal(), request.model, Ask("POST", "/api/pull", _pull(request)))
 
     def pull_in_background(self, request: PullRequest) -> str:
         """Begin to fetch a model, or join whoever fetches it; the job's id, for ``follow``."""
@@ -89,7 +86,7 @@ class ModelClient(Calls):
             HashMismatch: While iterating, when they differ.
         """
         body = {"model": model} | _ours(lookup)
-        return Pull(self._ready_portal(), Ask(model, "POST", "/api/verify", body))
+        return Pull(self._ready_portal(), model, Ask("POST", "/api/verify", body))
 
     def follow(self, job: str) -> Pull:
         """Watch a download or check, whoever began it; one that has ended says how.
@@ -97,7 +94,7 @@ class ModelClient(Calls):
         No engine is started for it.
         """
         path = f"/api/jobs/{quote(job, safe='')}/events"
-        return Pull(self._ready_portal(), Ask("a model", "GET", path))
+        return Pull(self._ready_portal(), "a model", Ask("GET", path))
 
     def available(
         self,

@@ -9,18 +9,15 @@ import queue
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Any, Literal
 from urllib.parse import quote
 
-import httpx
 from anyio.from_thread import BlockingPortal
 
-from llmspell_jupyter.engine import calling, messages, start
+from llmspell_jupyter.engine import exchange, messages, start
 from llmspell_jupyter.engine.api import calls
+from llmspell_jupyter.engine.calling import TURN_SECONDS
 from llmspell_jupyter.engine.connection import Connection
-from llmspell_jupyter.engine.generation import SILENCE_SECONDS, TURN_SECONDS, refusal
+from llmspell_jupyter.engine.exchange import Ask
 from llmspell_jupyter.errors import (
     STOP_ENGINE,
     EngineDied,
@@ -37,39 +34,27 @@ _END_SECONDS = 5.0
 _CANCEL_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What to ask the engine for.
-
-    Attributes:
-        model: What the model is called in errors.
-        method: ``POST`` begins a job or joins one, ``GET`` watches one.
-        path: Where.
-        body: What to send; never shown.
-    """
-
-    model: str
-    method: Literal["GET", "POST"]
-    path: str
-    body: dict[str, Any] | None = field(default=None, repr=False)
-
-
 class Pull:
     """A download or check that is watched: iterate for its progress, the last of which is complete.
 
     The job is the engine's. It goes on when nobody iterates, when this object is gone, and when
     the program ends. Each method may be called from any thread, at any time and more than once.
 
+    Args:
+        portal: The event loop on which the engine is asked.
+        model: What the model is called in errors until the engine has said its id.
+        ask: ``POST`` begins a job or joins one, ``GET`` watches one.
+
     Raises:
         LLMSpellError: While iterating, when it is refused or fails.
         Interrupted: While iterating, when it was cancelled, here or by anybody else.
     """
 
-    def __init__(self, portal: BlockingPortal, ask: Ask):
+    def __init__(self, portal: BlockingPortal, model: str, ask: Ask):
         self._portal = portal
         self._ask = ask
         self._job = ""
-        self._model = ask.model
+        self._model = model
         self._over = False
         self._steps: queue.SimpleQueue[PullProgress | LLMSpellError | None] = queue.SimpleQueue()
         self._cancelled_at: float | None = None
@@ -126,10 +111,9 @@ class Pull:
             self._future.cancel()
             return
         await self._told.wait()
-        found = await start.find()
-        if self._job and found is not None:
+        if self._job:
             with contextlib.suppress(LLMSpellError):
-                await calling.post(found, cancel_path(self._job), {}, _CANCEL_SECONDS)
+                await exchange.values(start.find, cancellation(self._job, seconds=_CANCEL_SECONDS))
 
     async def _run(self) -> None:
         try:
@@ -141,8 +125,6 @@ class Pull:
         except LLMSpellError as error:
             self._over = True
             self._steps.put(error)
-        except httpx.HTTPError as error:
-            self._steps.put(EngineDied(f"The engine cannot be reached: {error!r}."))
         except Exception as error:
             # Nobody asks the future; without this the iteration would just end.
             self._steps.put(EngineError(f"The engine cannot be used: {error!r}."))
@@ -151,49 +133,39 @@ class Pull:
             self._steps.put(None)
 
     async def _progress(self) -> AsyncIterator[PullProgress]:
-        found = await (start.find_or_start() if self._ask.method == "POST" else start.find())
-        if found is None:
-            raise RequestError(
-                "No engine runs, and with it no download or check.",
-                hint="To go on with a download, pull the same model again.",
-            )
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(start.http_client(found))
-            self._sent = True
-            response = await stack.enter_async_context(
-                client.stream(
-                    *(self._ask.method, self._ask.path),
-                    **calling.content(self._ask.body),
-                    timeout=httpx.Timeout(5.0, read=SILENCE_SECONDS),
+        async with exchange.answer(self._find, self._ask, self._lost) as found:
+            if found is None:
+                raise RequestError(
+                    "No engine runs, and with it no download or check.",
+                    hint="To go on with a download, pull the same model again.",
                 )
-            )
-            if response.is_error:
-                await response.aread()
-                raise refusal(response)
-            try:
-                async for line in response.aiter_lines():
-                    if line == "data: [DONE]":
-                        return
-                    if line.startswith("data: "):
-                        yield _step(line[6:])
-            except httpx.TransportError as error:
-                raise self._gone(error, found) from None
-            raise self._gone(None, found)
+            async for line in found.response.aiter_lines():
+                if line == "data: [DONE]":
+                    return
+                if line.startswith("data: "):
+                    yield _step(line[6:])
+            raise self._lost(found.engine, None)
 
-    def _gone(self, error: httpx.TransportError | None, engine: Connection) -> EngineDied:
-        silent = isinstance(error, httpx.TimeoutException)
-        how = f"was silent for {SILENCE_SECONDS:.0f} s" if silent else "ended"
+    async def _find(self) -> Connection | None:
+        self._sent = False
+        found = await (start.find_or_start() if self._ask.method == "POST" else start.find())
+        # What is called next sends the request.
+        self._sent = True
+        return found
+
+    def _lost(self, engine: Connection, silent: float | None) -> EngineDied:
+        how = "ended" if silent is None else f"was silent for {silent:.0f} s"
         again = "To go on where it stopped, type the same line again."
         return EngineDied(
             f"The engine (process {engine.pid}) {how} while it worked on {self._model}.",
-            hint=f"{STOP_ENGINE}\n{again}" if silent else again,
+            hint=again if silent is None else f"{STOP_ENGINE}\n{again}",
             data={"pid": engine.pid, "job": self._job},
         )
 
 
-def cancel_path(job: str) -> str:
-    """Where a job is cancelled."""
-    return f"/api/jobs/{quote(job, safe='')}/cancel"
+def cancellation(job: str, *, discard: bool = False, seconds: float) -> Ask:
+    """What ends a job, and throws away what has come of it."""
+    return Ask("POST", f"/api/jobs/{quote(job, safe='')}/cancel", {"discard": discard}, seconds)
 
 
 def _step(data: str) -> PullProgress:
