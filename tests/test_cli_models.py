@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,25 @@ def test_from_pull_to_removal(environment: dict[str, str]) -> None:
     assert run("verify", "tinyllama") == {"status": "success", "model_id": "tinyllama:Q4_K_M"}
     removed = run("remove", "tinyllama")
     assert isinstance(removed, dict) and removed["bytes"] >= size
+
+
+def test_a_locked_pull_takes_its_options(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return jupyter_llmspell(environment, "model", *arguments)
+
+    monkeypatch.chdir(tmp_path)
+    assert run("pull", "tinyllama:Q4_K_M@candle").returncode == 0
+    assert run("lock", "tinyllama").returncode == 0
+    (blob,) = Path(environment["HF_HOME"]).rglob("blobs/*")
+    before = blob.stat().st_ino
+    again = run("pull", "--locked", "--force")
+    assert again.returncode == 0 and "All models are those" in again.stdout, again.stderr
+    assert blob.stat().st_ino != before
+    refused = run("pull", "--locked", "--revision", "main")
+    assert refused.returncode == 2 and "--locked" in refused.stderr
+    assert run("remove", "tinyllama").returncode == 0
 
 
 def test_ctrl_c_cancels_the_pull_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -125,17 +125,17 @@ def model_pull(
     """Fetch a model, checked byte for byte. Ctrl-C stops; the same line goes on later."""
     if not name and not locked:
         raise click.UsageError("Which model? To see some: jupyter llmspell model available")
+    if locked and (quantization or revision):
+        raise click.UsageError("--locked takes what llmspell.lock says: leave -q and --revision.")
 
     def pull(models: LocalModels) -> PullProgress | list[str]:
         rate = sizes.rate(limit) if limit else 0
         if locked:
             file = Path.cwd() / lock.NAME
             names = [name] if name else []
-            for each in models.locked(file, names):
-                if each.repository is not None or name:
-                    request = models.request(each.to_pull, bytes_per_second=rate, locked=each)
-                    _watch(models, models.pull(request))
-            return models.check_lock(file, names)
+            for request in models.locked(file, names, force=force, bytes_per_second=rate):
+                _watch(models, models.pull(request))
+            return models.check_lock(file, names, fetched=True)
         request = models.request(
             name,
             quantization=quantization,

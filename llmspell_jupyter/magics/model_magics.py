@@ -239,12 +239,17 @@ class ModelMagics(Magics):
 
         file = Path.cwd() / lock.NAME
         names = [arguments.model] if arguments.model else []
-        for each in cells.models.locked(file, names):
-            if each.repository is not None or names:
-                request = cells.models.request(each.to_pull, bytes_per_second=limit, locked=each)
-                self._fetch(cells, request, again, background=arguments.background)
+        if arguments.quantization or arguments.revision:
+            raise RequestError(
+                f"With --locked, {lock.NAME} says which files of which commit are taken.",
+                hint=" ".join(["Leave -q and --revision out:", "%model_pull", *names, "--locked"]),
+            )
+        force = arguments.force
+        for request in cells.models.locked(file, names, force=force, bytes_per_second=limit):
+            self._fetch(cells, request, again, background=arguments.background)
         if not arguments.background:
-            print(model_texts.agrees(cells.models.check_lock(file, names), lock.NAME))
+            notes = cells.models.check_lock(file, names, fetched=True)
+            print(model_texts.agrees(notes, lock.NAME))
 
     def _fetch(self, cells: Cells, request: PullRequest, again: str, *, background: bool) -> None:
         from llmspell_jupyter.runtime import model_texts

@@ -30,6 +30,9 @@ from llmspell_jupyter.types import Lookup
 #: Name of the file beside a notebook.
 NAME = "llmspell.lock"
 
+_DIFFERS = "Restore what can be fetched: %model_pull --locked, or lock what is here: %model_lock"
+_FETCHED = "All that can be fetched was fetched. To lock what is here instead, type: %model_lock"
+
 _FORMAT = 1
 _LARGEST = 16 * 1024 * 1024
 _ENGINE = "llmspell-jupyter"
@@ -128,13 +131,16 @@ class Lock:
         """
         return [self._one(each) for each in names] if names else list(self.models)
 
-    def check(self, names: Sequence[str], folder: Path, lookup: Lookup) -> list[str]:
+    def check(
+        self, names: Sequence[str], folder: Path, lookup: Lookup, *, fetched: bool = False
+    ) -> list[str]:
         """Compare with the models of this machine; every byte of them is read.
 
         Args:
             names: Models; all without any.
             folder: Where the lock file lies.
             lookup: Where to look for them.
+            fetched: What can be fetched of them has just been; no hint asks for it again.
 
         Returns:
             Notes on what is another version here, which need not matter.
@@ -147,8 +153,7 @@ class Lock:
             what = "One thing differs" if len(found) == 1 else f"{len(found)} things differ"
             raise LockDiffers(
                 f"{what} from {NAME}:\n" + "\n".join(f"  {line}" for line in found),
-                hint="Restore what can be fetched: %model_pull --locked, "
-                "or lock what is here: %model_lock",
+                hint=_FETCHED if fetched else _DIFFERS,
                 data={"differences": found},
             )
         return list(self._notes())

@@ -138,7 +138,7 @@ class LocalModels:
         revision: str | None = None,
         force: bool = False,
         bytes_per_second: int = 0,
-        locked: locks.Locked | None = None,
+        locked: tuple[tuple[str, str], ...] = (),
     ) -> PullRequest:
         """What to ask of the engine to fetch a model.
 
@@ -153,27 +153,18 @@ class LocalModels:
             revision: Branch, tag or commit of the repository.
             force: Fetch again what is there.
             bytes_per_second: Most for this download; 0 is no limit of its own.
-            locked: What a lock file says of the model; it goes before the three above.
+            locked: Path and SHA-256 of every file that must come, as a lock file says.
         """
-        wanted = self._wanted(name)
-        request = PullRequest(
-            str(wanted),
+        return PullRequest(
+            str(self._wanted(name)),
             quantization,
             revision,
             force,
             bytes_per_second,
+            locked,
             lookup=self.lookup,
             sources=self.sources,
         )
-        if locked is not None:
-            request = replace(
-                request,
-                model=locked.to_pull,
-                quantization=None,
-                revision=locked.revision,
-                locked=locked.hashes,
-            )
-        return request
 
     def pull(self, request: PullRequest | str) -> Pull:
         """Begin to fetch a model as a job of the engine; a second pull joins the first."""
@@ -232,17 +223,52 @@ class LocalModels:
         made.write(file)
         return made
 
-    def check_lock(self, file: Path, names: Sequence[str] = ()) -> list[str]:
+    def check_lock(
+        self, file: Path, names: Sequence[str] = (), *, fetched: bool = False
+    ) -> list[str]:
         """Compare the models of this machine with a lock file; notes that are no difference.
+
+        Args:
+            file: The lock file.
+            names: Models; all without any.
+            fetched: What ``locked`` names has just been fetched.
 
         Raises:
             LockDiffers: A model is another, or not here.
         """
-        return locks.read(file).check(names, file.parent, self.lookup)
+        return locks.read(file).check(names, file.parent, self.lookup, fetched=fetched)
 
-    def locked(self, file: Path, names: Sequence[str] = ()) -> list[locks.Locked]:
-        """What a lock file says of these models, or of all that can be fetched."""
-        return locks.read(file).chosen(names)
+    def locked(
+        self,
+        file: Path,
+        names: Sequence[str] = (),
+        *,
+        force: bool = False,
+        bytes_per_second: int = 0,
+    ) -> list[PullRequest]:
+        """What to ask of the engine to have the models of a lock file, byte for byte.
+
+        Args:
+            file: The lock file.
+            names: Models; all that can be fetched without any.
+            force: Fetch again what is there.
+            bytes_per_second: Most for each download; 0 is no limit of its own.
+
+        Raises:
+            ModelNotFound: The file is not there, or has no such model.
+            PullError: A model of these names came from no repository.
+        """
+        return [
+            self.request(
+                each.to_pull,
+                revision=each.revision,
+                force=force,
+                bytes_per_second=bytes_per_second,
+                locked=each.hashes,
+            )
+            for each in locks.read(file).chosen(names)
+            if names or each.repository is not None
+        ]
 
     def _backend(self, name: str | None) -> str | None:
         """A backend by its own name; None is both.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,34 @@ def test_a_path_with_a_space(book: Notebook, folder: Path) -> None:
     assert "llama" in book.good("%model_info '{where}'").stdout
 
 
+def test_what_a_locked_pull_was_told_to_mend_is_mended(book: Notebook, folder: Path) -> None:
+    (blob,) = (folder / "hf").rglob("blobs/*")
+    data, before = blob.read_bytes(), blob.stat().st_ino
+    book.good("%model_pull --locked")
+    assert blob.stat().st_ino == before
+    book.good("%model_pull tinyllama --locked --force")
+    assert blob.stat().st_ino != before
+    blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    differs = book.run("%model_lock --check")
+    assert differs.error == "LockDiffers" and "%model_pull --locked" in differs.traceback
+    assert "All models are those" in book.good("%model_pull --locked").stdout
+    assert blob.read_bytes() == data
+
+
+def test_a_locked_pull_that_cannot_mend_it_does_not_ask_for_itself(
+    book: Notebook, folder: Path
+) -> None:
+    written = folder / "llmspell.lock"
+    text = written.read_text()
+    lock = json.loads(text)
+    lock["models"][ID]["quantization"] = "Q8_0"
+    written.write_text(json.dumps(lock))
+    differs = book.run("%model_pull --locked")
+    written.write_text(text)
+    assert differs.error == "LockDiffers" and "Q8_0 is locked" in differs.traceback
+    assert "%model_lock" in differs.traceback and "%model_pull" not in differs.traceback
+
+
 def test_scripts_pull_and_see_it(book: Notebook) -> None:
     source = f"""%%lua
 local seen = {{}}
@@ -80,6 +109,7 @@ def test_the_help_of_a_pull_says_where_models_are(book: Notebook) -> None:
         ("%model_pull", "%model_available"),
         ("%model_pull tinylama", "tinyllama"),
         ("%model_pull tinyllama --limit fast", "20MB/s"),
+        ("%model_pull tinyllama --locked -q Q8_0", "%model_pull tinyllama --locked"),
         ("%model_pull llama3@ollama", "%llmspell_profile ollama"),
         ("%model_pull ./x.gguf", "%model_load ./x.gguf"),
         ("%model_info", "%model_list"),
