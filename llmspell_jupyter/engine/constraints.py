@@ -6,24 +6,26 @@ The backend writes nothing that breaks the rules; here is seen that the answer i
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from llmspell_jupyter.engine import json_schema
+from llmspell_jupyter.engine.threads import in_daemon_thread
 from llmspell_jupyter.errors import AnswerCut
 from llmspell_jupyter.types import Completion, GenerationRequest
 
 
-def check(request: GenerationRequest) -> None:
-    """Check the schema that an answer is to follow. Call it on a thread: it can take a second.
+async def check(request: GenerationRequest) -> None:
+    """Check the schema that an answer is to follow.
 
     Raises:
         RequestError: It is no JSON Schema, or refers to another document.
     """
     if request.json_schema is not None:
-        json_schema.check_schema(request.json_schema)
+        await in_daemon_thread(json_schema.check_schema, request.json_schema)
 
 
-def check_answer(request: GenerationRequest, answer: Completion) -> None:
-    """Check that an answer is what was asked for. Call it on a thread: it can take seconds.
+async def check_answer(request: GenerationRequest, answer: Completion) -> None:
+    """Check that an answer is what was asked for.
 
     Raises:
         AnswerCut: A limit or a stop string ended it too early.
@@ -33,13 +35,16 @@ def check_answer(request: GenerationRequest, answer: Completion) -> None:
         return
     if answer.finish_reason == "length":
         raise _cut(answer, _limit(answer))
-    if answer.finish_reason == "cancelled" or request.json_schema is None:
-        return
+    if answer.finish_reason != "cancelled" and request.json_schema is not None:
+        await in_daemon_thread(_check_json, answer, request.json_schema)
+
+
+def _check_json(answer: Completion, schema: dict[str, Any]) -> None:
     try:
         value = json.loads(answer.text)
     except (ValueError, RecursionError):
         raise _cut(answer, "it is no whole JSON value") from None
-    json_schema.check_value(value, request.json_schema, answer.text)
+    json_schema.check_value(value, schema, answer.text)
 
 
 def _limit(answer: Completion) -> str:

@@ -101,7 +101,7 @@ class Engine:
         self, request: EngineRequest, client: str, service: ServiceClass, asked: Asked
     ) -> AsyncGenerator[Progress | Chunk | Result, None]:
         if isinstance(request, GenerationRequest):
-            await asyncio.to_thread(constraints.check, request)
+            await constraints.check(request)
         model = await asyncio.to_thread(store.resolve, request.model, request.lookup)
         asked.model = model.id
         choice = await asyncio.to_thread(dispatch.choose, model, request)
@@ -228,7 +228,7 @@ async def _answer(
                     yield chunks[-1]
                 completion = _completion(chunks, event, _metadata(post, event.usage, job))
                 if isinstance(request, GenerationRequest):
-                    await asyncio.to_thread(constraints.check_answer, request, completion)
+                    await constraints.check_answer(request, completion)
                 yield completion
             elif isinstance(event, Embedded):
                 vectors = tuple(map(_numbers, event.vectors))

@@ -13,6 +13,7 @@ from llmspell_jupyter.config import environment
 from llmspell_jupyter.engine import architectures, dispatch, memory
 from llmspell_jupyter.engine.speed import Judged, Speeds
 from llmspell_jupyter.engine.supervisor import Supervisor
+from llmspell_jupyter.engine.threads import in_daemon_thread
 from llmspell_jupyter.errors import ModelNotFound, UnsupportedModel
 from llmspell_jupyter.models import catalog, fit, known, nearest, spec, store
 from llmspell_jupyter.models.fit import Space, Subject
@@ -48,7 +49,7 @@ async def judge(
         UnsupportedModel: Nothing here runs it, or another program does.
         LLMSpellError: The hub could not be asked.
     """
-    found = await asyncio.to_thread(_find, name, lookup, sources)
+    found = await in_daemon_thread(_find, name, lookup, sources)
     backend = await asyncio.to_thread(_backend, found, options, lookup)
     trained = found.info.context_length or 0
     wanted = options.context_size or trained or LoadOptions().context_size

@@ -1,6 +1,7 @@
 """The engine's side of model files: what can be had, fetched, checked, removed.
 
-What talks to servers, and the libraries for it, are imported at first use, on a thread.
+The libraries for talking to servers are imported at first use, on a thread. A question to a
+server has a thread of its own; what only reads this machine's disk shares asyncio's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from llmspell_jupyter.engine.metrics import Metrics
 from llmspell_jupyter.engine.pull_job import Discard, PullJob, Report, Work
 from llmspell_jupyter.engine.pulls import Pulls
 from llmspell_jupyter.engine.supervisor import Supervisor
+from llmspell_jupyter.engine.threads import in_daemon_thread
 from llmspell_jupyter.errors import (
     BadModelFile,
     EngineBusy,
@@ -103,7 +105,7 @@ class ModelFiles:
 
             return asdict(available.available(backend, search, sources, lookup))
 
-        return await asyncio.to_thread(look)
+        return await in_daemon_thread(look)
 
     async def remove(self, name: str, lookup: Lookup, sources: Sources) -> int:
         """Remove a model from the user's own store, or from Ollama's server; the bytes freed.
@@ -114,7 +116,7 @@ class ModelFiles:
             NotRemovable: It is not the user's to remove.
         """
         if wanted := _of_ollama(name):
-            return await asyncio.to_thread(_remove_from_ollama, wanted, sources.ollama_url)
+            return await in_daemon_thread(_remove_from_ollama, wanted, sources.ollama_url)
         model = await asyncio.to_thread(_present, name, lookup)
         self._refuse_used(model)
 
@@ -154,7 +156,7 @@ class ModelFiles:
                 state["error"] = error.message
             return state
 
-        return await asyncio.to_thread(look)
+        return await in_daemon_thread(look)
 
     async def info(self, name: str, lookup: Lookup, sources: Sources) -> dict[str, Any]:
         """Everything about a model of this machine or of Ollama's server, as JSON values.
@@ -167,7 +169,7 @@ class ModelFiles:
             ModelNotFound: There is no such model.
         """
         if wanted := _of_ollama(name):
-            return await asyncio.to_thread(_shown_by_ollama, wanted, sources.ollama_url)
+            return await in_daemon_thread(_shown_by_ollama, wanted, sources.ollama_url)
         model = await asyncio.to_thread(_present, name, lookup)
         workers = [each for each in self._supervisor.to_wire() if each["model"] == model.id]
         return messages.model_to_wire(model) | {

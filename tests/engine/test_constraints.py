@@ -11,10 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.engines import RunningEngine, engine
+from tests.support.engines import ECHO, RunningEngine, engine, gone_within
 
 #: How soon the engine tells its status, whatever it works on, in seconds.
 AT_ONCE = 1.0
+
+#: How soon an engine has to end, in seconds.
+SOON = 4.0
 
 #: No check of an answer takes longer, in seconds.
 LONGEST = 40.0
@@ -83,6 +86,17 @@ def test_others_are_served_while_an_answer_is_checked(echo: RunningEngine) -> No
     error = refusal(answers[0])
     assert "more than" in error["message"] and "references" in error["hint"]
     assert error["data"]["field"] == "json_schema" and error["data"]["text"] == "1"
+
+
+def test_the_engine_ends_while_an_answer_is_checked() -> None:
+    named = {"name": "answer", "schema": doubling(40, {"type": "integer"})}
+    form = {"type": "json_schema", "json_schema": named}
+    with engine() as running:
+        body = {"model": ECHO, "prompt": "1", "response_format": form}
+        with running.stream("/v1/completions", body) as stream:
+            assert next(stream)["choices"][0]["text"] == "1"
+            running.process.terminate()
+            assert gone_within([running.process], SOON)
 
 
 def test_a_long_list_of_words_counts_as_many(echo: RunningEngine) -> None:
