@@ -692,6 +692,33 @@ def test_models_of_an_ollama_server(room: Room) -> None:
     assert not state["running"] and state["error"]
 
 
+def test_two_quantizations_of_ollama_are_two_pulls(room: Room) -> None:
+    with ollama_server.ollama() as ollama:
+        names = [f"hf.co/acme/tiny-GGUF:{kind}" for kind in ("Q4_K_M", "Q8_0")]
+        for name in names:
+            ollama.offer(name)
+        sources = room.hub.sources(ollama_url=ollama.url)
+
+        def begin(**asked: Any) -> str:
+            request = PullRequest("hf.co/acme/tiny-GGUF@ollama", sources=sources, **asked)
+            return room.client.pull_in_background(request)
+
+        fault = ollama.fault("/api/pull", "stall", lines=1, times=1)
+        first = begin(quantization="Q4_K_M")
+        wait_for(lambda: fault.times == 0)
+        second = begin(quantization="Q8_0")
+        assert first != second
+        assert begin(quantization="Q4_K_M") == first
+        assert last(room.client.follow(second)).model == names[1]
+        assert [each["id"] for each in room.jobs()] == [first]
+        room.client.cancel_job(first)
+        wait_for(lambda: not room.jobs())
+        with pytest.raises(InvalidModelSpec, match="in the tag"):
+            room.client.pull_in_background(
+                PullRequest("qwen3@ollama", quantization="Q8_0", sources=sources)
+            )
+
+
 def test_what_can_be_had(room: Room) -> None:
     found = room.client.available("candle", "small", room.hub.sources())
     assert SMALL in {each.repository for each in found.models if each.origin == "hub"}

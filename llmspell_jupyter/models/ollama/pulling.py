@@ -49,7 +49,7 @@ def pull(
         Unreachable: No server answers within 2 seconds, or no network may be used.
         PullError: The server failed, or was silent for ten minutes.
     """
-    name = _name(request)
+    name = name_of(request)
     url = request.sources.ollama_url
     if request.sources.offline:
         raise Unreachable(
@@ -146,8 +146,8 @@ class _Stream:
                     opened.shutdown(socket.SHUT_RDWR)
 
 
-def _name(request: PullRequest) -> str:
-    """The model as Ollama names it, with its tag.
+def name_of(request: PullRequest) -> str:
+    """The model as Ollama names it, with its tag; asks nobody.
 
     Raises:
         InvalidModelSpec: The request names something that Ollama does not have.

@@ -53,15 +53,16 @@ def key(request: PullRequest) -> str:
     """Equal for requests that would fetch the same into the same store; asks no network.
 
     Raises:
-        InvalidModelSpec: The model's name does not follow the grammar.
+        InvalidModelSpec: The model's name does not follow the grammar, or Ollama has no such
+            quantisation or revision.
         ModelNotFound: No catalog has it.
     """
     from llmspell_jupyter.models.hub import planning
+    from llmspell_jupyter.models.ollama import pulling
     from llmspell_jupyter.models.pull import puller
 
-    named = spec.parse(request.model)
-    if named.backend == "ollama":
-        facts: list[object] = ["ollama", named.id, request.sources.ollama_url]
+    if spec.parse(request.model).backend == "ollama":
+        facts: list[object] = ["ollama", pulling.name_of(request), request.sources.ollama_url]
     else:
         meant = planning.wanted(request)
         facts = [meant.repository.lower(), (meant.asked or "").lower(), *meant.wished]
