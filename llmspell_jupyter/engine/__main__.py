@@ -7,6 +7,7 @@ import logging
 import sys
 
 from llmspell_jupyter.config import environment
+from llmspell_jupyter.engine import log
 from llmspell_jupyter.engine.serve import Settings, bounds, serve
 from llmspell_jupyter.errors import ConfigError
 
@@ -18,6 +19,9 @@ def main() -> None:
     """Serve until idle, until the owner has ended, or until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m llmspell_jupyter.engine")
     parser.add_argument("--owner", type=int, help="process to end with")
+    parser.add_argument(
+        "--log", action="store_true", help="write to the engine's log what would go to a file"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -32,7 +36,8 @@ def main() -> None:
     except ConfigError as error:
         # Whoever started it shows the last lines of what it wrote.
         sys.exit(f"{type(error).__name__}: {error}")
-    serve(settings, patience=_PATIENCE_SECONDS)
+    begin = log.begin if arguments.log else lambda: None
+    serve(settings, patience=_PATIENCE_SECONDS, begin=begin)
 
 
 if __name__ == "__main__":

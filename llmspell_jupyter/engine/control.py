@@ -9,6 +9,7 @@ import psutil
 
 from llmspell_jupyter.config import paths
 from llmspell_jupyter.engine import connection as connections
+from llmspell_jupyter.engine import log
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.connection import Connection
 
@@ -47,11 +48,7 @@ def running() -> Connection | None:
 
 def log_tail(lines: int = 100) -> str:
     """The last lines that the engine and its workers wrote; empty when there are none."""
-    try:
-        text = paths.engine_log().read_text("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return log.tail(lines)
 
 
 def _was_told(client: EngineClient) -> bool:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -75,18 +75,22 @@ def bounds() -> Bounds:
     )
 
 
-def serve(settings: Settings, *, patience: float = 0) -> bool:
+def serve(
+    settings: Settings, *, patience: float = 0, begin: Callable[[], None] = lambda: None
+) -> bool:
     """Run the engine until it is told to stop.
 
     Args:
         settings: How it runs.
         patience: Time that an engine before this one has to end, in seconds.
+        begin: Called first of all once no other runs.
 
     Returns:
         False if this user's engine runs already; nothing was done then.
     """
     try:
         with filelock.FileLock(paths.engine_lock(), timeout=patience, mode=paths.PRIVATE):
+            begin()
             _clear_stale_sockets()
             asyncio.run(_serve(settings))
     except filelock.Timeout:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +19,7 @@ import httpx
 
 from llmspell_jupyter.config import environment, paths
 from llmspell_jupyter.engine import connection as connections
+from llmspell_jupyter.engine import log
 from llmspell_jupyter.engine.connection import LOOK, PROTOCOL, Connection
 from llmspell_jupyter.errors import SEE_LOGS, STOP_ENGINE, EngineUnavailable
 
@@ -111,48 +112,40 @@ async def find_or_start() -> Connection:
 
 
 async def _start() -> Connection:
-    log = paths.engine_log()
-    with contextlib.suppress(FileNotFoundError):
-        log.replace(log.with_suffix(".log.1"))
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, paths.PRIVATE)
-    try:
+    # The log is whose lock it is: another engine may be starting, or ending, and write to it.
+    with tempfile.TemporaryFile() as output:
         # Not asyncio's: the engine outlives this loop, and nobody here reads from it.
         process = subprocess.Popen(  # noqa: ASYNC220
             [
                 *(sys.executable, "-m", "llmspell_jupyter.engine"),
-                *("--owner", str(environment.owner_pid())),
+                *("--log", "--owner", str(environment.owner_pid())),
             ],
             stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=handle,
+            stdout=output,
+            stderr=output,
             env=environment.for_engine(),
             # Its own session: closing the terminal or interrupting the kernel must not reach it.
             start_new_session=True,
         )
-    finally:
-        os.close(handle)
-    # Takes note of its end, whenever that is; otherwise a dead process would stay listed.
-    threading.Thread(target=process.wait, name="llmspell-engine", daemon=True).start()
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        ended = process.poll() is not None
-        if found := await find():
-            return found
-        if ended:
-            break
-        await asyncio.sleep(_POLL_SECONDS)
-    raise EngineUnavailable(
-        "The engine could not be started." + _last_words(log),
-        hint=SEE_LOGS,
-        data={"log": str(log), "exit_status": process.poll()},
-    )
+        # Takes note of its end, whenever that is; otherwise a dead process would stay listed.
+        threading.Thread(target=process.wait, name="llmspell-engine", daemon=True).start()
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            ended = process.poll() is not None
+            if found := await find():
+                return found
+            if ended:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        raise EngineUnavailable(
+            "The engine could not be started." + _last_words(log.of_start(output)),
+            hint=SEE_LOGS,
+            data={"log": str(paths.engine_log()), "exit_status": process.poll()},
+        )
 
 
-def _last_words(log: Path) -> str:
-    try:
-        lines = log.read_text("utf-8", "replace").strip().splitlines()[-_LOG_LINES:]
-    except OSError:
-        return ""
+def _last_words(said: str) -> str:
+    lines = said.strip().splitlines()[-_LOG_LINES:]
     return " Its last words:\n" + "\n".join(f"  {line[:300]}" for line in lines) if lines else ""
 
 
