@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +18,7 @@ from llmspell_jupyter.config.loaded import Difference, Loaded, diff
 from llmspell_jupyter.engine.client import EngineClient, Part
 from llmspell_jupyter.errors import LLMSpellError, RequestError
 from llmspell_jupyter.providers import Provider, configured, not_configured
-from llmspell_jupyter.runtime import exports, globals
+from llmspell_jupyter.runtime import exports, globals, held
 from llmspell_jupyter.runtime.calls import Calls
 from llmspell_jupyter.runtime.lua import Execution, LuaSession, Printed
 from llmspell_jupyter.types import Chunk, Progress, PullProgress
@@ -96,8 +96,8 @@ class Runtime:
         calls: What it asked of models; a reset keeps them.
         globals: Script globals by name.
         show: Called with each ``AnswerPart`` of answers that Python asked for, on the asking
-            thread; those that a script asked for are events of its execution. Outside a notebook
-            it logs what the user should know at once.
+            thread; those that a script asked for are events of its execution, as long as that
+            runs. Outside a notebook it logs what the user should know at once.
         show_pull: Called in the same way with each ``PullPart``.
     """
 
@@ -270,7 +270,9 @@ class Runtime:
 
     @contextmanager
     def watching(self, work: Work, model: str, *, text: bool = True) -> Iterator[Iterator[Part]]:
-        """The parts of some work, shown as they are iterated; a stop of the script cancels it.
+        """The parts of some work, shown as they are iterated.
+
+        Leaving the block cancels it, and so does a stop of a script that waits for one of them.
 
         Args:
             work: An answer, or anything else that the engine does.
@@ -279,22 +281,25 @@ class Runtime:
         """
         number = next(self._numbers)
         lua = self._calling_lua()
-        show = lua.post if lua else self.show
+        show = held.to_cell(lua, self.show)
 
         def parts() -> Iterator[Part]:
-            for part in work:
+            for part in held.waited_for(lua, work, work.cancel):
                 if text or not isinstance(part, Chunk):
                     show(AnswerPart(number, model, part))
                 elif part.tokens == 1:
                     show(AnswerPart(number, model, None))
                 yield part
 
-        try:
-            with self.calls.kept(model, parts()) as kept, self._stoppable(work.cancel):
-                yield kept
-        finally:
+        def end() -> None:
             work.cancel()
             show(AnswerPart(number, model, None))
+
+        try:
+            with self.calls.kept(model, parts()) as kept, held.until_lost(lua, end):
+                yield kept
+        finally:
+            end()
 
     @contextmanager
     def fetching(self, pull: Pull) -> Iterator[Iterator[PullProgress]]:
@@ -326,8 +331,7 @@ class Runtime:
 
     def _stoppable(self, cancel: Callable[[], object]) -> AbstractContextManager[None]:
         """A block in which a stop of the script that calls, if one does, calls ``cancel``."""
-        lua = self._calling_lua()
-        return nullcontext() if lua is None else lua.on_stop(cancel)
+        return held.stoppable(self._calling_lua(), cancel)
 
     def _calling_lua(self) -> LuaSession | None:
         """The Lua session when it is a script that calls, None when Python code does."""
