@@ -17,7 +17,8 @@ const LOADED = "'llmspell_jupyter' in get_ipython().extension_manager.loaded";
 /** Whether the kernel of a notebook has loaded the extension, and what is in force there. */
 export class ProfileLink {
   private _comm: Kernel.IComm | null = null;
-  private _asking = false;
+  // A kernel that goes before it has said a word leaves its question open for ever.
+  private _asked: Kernel.IKernelConnection | null = null;
   private _state: IState | null = null;
 
   /** Sent whenever something of the below is another. */
@@ -59,11 +60,16 @@ export class ProfileLink {
 
   /** Find out whether the extension is loaded by now. */
   async look(): Promise<void> {
-    const kernel = this.panel.sessionContext.session?.kernel;
-    if (!kernel?.handleComms || this._comm || this._asking || !this._isOurs()) {
+    const kernel = this._kernel;
+    if (
+      !kernel?.handleComms ||
+      this._comm ||
+      this._asked === kernel ||
+      !this._isOurs()
+    ) {
       return;
     }
-    this._asking = true;
+    this._asked = kernel;
     try {
       if (await isLoaded(kernel)) {
         this._open(kernel);
@@ -71,7 +77,9 @@ export class ProfileLink {
     } catch {
       // A kernel that ends meanwhile has nothing to tell.
     } finally {
-      this._asking = false;
+      if (this._asked === kernel) {
+        this._asked = null;
+      }
     }
   }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from playwright.sync_api import expect
 
 from tests.lab.browser.cells import theme
+from tests.support import kernelspecs
 from tests.support.browser import Lab, LabNotebook
 
 LOAD = "%load_ext llmspell_jupyter"
@@ -86,6 +88,16 @@ def test_keyboard_chooses(opened: Lab) -> None:
         book.page.keyboard.press("Enter")
         expect(item(book)).to_have_text("Profile: minimal")
         expect(item(book)).to_be_focused()
+
+
+def test_profile_is_there_after_a_kernel_that_never_said_a_word(opened: Lab) -> None:
+    kernelspecs.install(os.environ, "mute", kernelspecs.MUTE)
+    with opened.notebook("profile-mute", LOAD) as book:
+        book.change_kernel("mute")
+        book.change_kernel("python3")
+        book.wait_until_ready()
+        book.run_to_end(0)
+        expect(item(book)).to_have_text("Profile: candle")
 
 
 def test_other_notebooks_are_left_alone(opened: Lab) -> None:
