@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from llmspell_jupyter.cli.common import plain_errors
 from llmspell_jupyter.config import profiles
+from llmspell_jupyter.errors import RequestError
 from tests.support.engines import jupyter_llmspell, runtime_folder, started
 
 
@@ -104,6 +106,31 @@ def test_engine_status_as_json(tmp_path: Path) -> None:
     done = _run(tmp_path, "--output", "json", "engine", "status", JUPYTER_RUNTIME_DIR=str(tmp_path))
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"running": False}
+
+
+HOSTILE = "\x1b[2J\x9b\u202e\x08" + "x" * 3_000_000
+
+
+def test_what_an_error_says_does_nothing_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """O4: it may come from a model or a server."""
+    with pytest.raises(SystemExit), plain_errors():
+        raise RequestError(f"said: {HOSTILE}", hint=f"First line.\nSecond: {HOSTILE}")
+    said = capsys.readouterr().err
+    assert "RequestError: said: \\x1b[2J\\x9b\\u202e\\x08xxx" in said
+    assert "\nFirst line.\nSecond: \\x1b[2J" in said
+    assert all(each.isprintable() or each == "\n" for each in said) and len(said) < 100_000
+
+
+def test_the_log_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+    """O4: libraries write into it what model files say."""
+    (tmp_path / "llmspell-engine.log").write_text(f"first\nsaid: {HOSTILE}\nlast\n", "utf-8")
+    shown = _good(tmp_path, "engine", "logs", JUPYTER_RUNTIME_DIR=str(tmp_path))
+    first, said, last, end = shown.split("\n")
+    assert (first, last, end) == ("first", "last", "")
+    assert said.startswith("said: \\x1b[2J\\x9b\\u202e\\x08")
+    assert said.isprintable() and len(said) < 10_000
 
 
 def test_models_are_listed_loaded_and_unloaded() -> None:

@@ -23,6 +23,7 @@ from llmspell_jupyter.config import (
     texts,
     writing,
 )
+from llmspell_jupyter.config.escaping import printable
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.engine.serve import Settings, bounds, serve
@@ -30,6 +31,7 @@ from llmspell_jupyter.errors import ConfigError, EngineUnavailable
 from llmspell_jupyter.runtime import sizes
 
 _LOG_LINES = 100
+_LONGEST_LINE = 1000
 
 _SERVE_TCP = "Start one: jupyter llmspell engine serve --tcp"
 
@@ -209,7 +211,9 @@ def engine_stop() -> None:
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=_LOG_LINES, show_default=True)
 def engine_logs(lines: int) -> None:
     """Print what the engine and its workers last wrote."""
-    click.echo(control.log_tail(lines) or "The engine has written nothing yet.")
+    # What model files say is in here, too.
+    shown = (printable(each, _LONGEST_LINE) for each in control.log_tail(lines).split("\n"))
+    click.echo("\n".join(shown) or "The engine has written nothing yet.")
 
 
 main.add_command(model)

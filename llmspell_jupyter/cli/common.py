@@ -13,6 +13,7 @@ import click
 
 from llmspell_jupyter.cli.wording import in_terminal
 from llmspell_jupyter.config import administrator, loading
+from llmspell_jupyter.config.escaping import printable_lines
 from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine.client import EngineClient
 from llmspell_jupyter.errors import Interrupted, LLMSpellError
@@ -21,6 +22,7 @@ _T = TypeVar("_T")
 
 # What shells give a program that Ctrl-C ended.
 _STOPPED = 130
+_LONGEST_TEXT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except LLMSpellError as error:
-        lines = [f"{type(error).__name__}: {in_terminal(error.message)}", in_terminal(error.hint)]
-        click.echo("\n".join(filter(None, lines)), err=True)
+        texts = [f"{type(error).__name__}: {in_terminal(error.message)}", in_terminal(error.hint)]
+        # What a model or a server says is in here, too.
+        lines = [printable_lines(each, _LONGEST_TEXT) for each in texts if each]
+        click.echo("\n".join(lines), err=True)
         sys.exit(_STOPPED if isinstance(error, Interrupted) else 1)

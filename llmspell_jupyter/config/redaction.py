@@ -10,6 +10,7 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir
 
+from llmspell_jupyter.config import escaping
 from llmspell_jupyter.config.schema import REDACTED, ProviderSettings, is_secret, redact
 from llmspell_jupyter.errors import ConfigError
 
@@ -30,11 +31,7 @@ __all__ = [
 
 def printable(text: str, longest: int = _SHOWN) -> str:
     """The text on one line and not longer than so many characters."""
-    cut = text if len(text) <= longest else text[: longest - 3] + "..."
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
-        for each in cut
-    )
+    return escaping.printable(text, longest)
 
 
 def shown(name: str, value: Any) -> str:

@@ -23,6 +23,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from llmspell_jupyter.config.escaping import printable
 from llmspell_jupyter.engine.limits import LONGEST_PROMPT
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.types import Message
@@ -30,6 +31,7 @@ from llmspell_jupyter.types import Message
 _SECONDS = 1.0
 _MEMORY = 256 * 2**20
 _BITS = 10_000
+_LONGEST_MESSAGE = 500
 
 # Single calls that could take long however little memory there is; no chat needs them.
 _BARRED_FILTERS = ("round", "striptags", "urlize", "wordwrap")
@@ -60,7 +62,7 @@ class ChatTemplate:
             with _memory_limit():
                 return self._render(messages)
         except _RefusalError as refusal:
-            cause = f"does not take this conversation: {refusal.message}"
+            cause = f"does not take this conversation: {_shown(refusal)}"
         except _OutOfTime:
             cause = f"ran for more than {_SECONDS:g} s and was stopped."
         except _SizeError:
@@ -68,10 +70,10 @@ class ChatTemplate:
         except MemoryError:
             cause = f"took more than {_MEMORY // 2**20} MiB and was stopped."
         except SecurityError as error:
-            cause = f"reached for what it may not have: {error}"
+            cause = f"reached for what it may not have: {_shown(error)}"
         except Exception as error:
             # Whatever a foreign program can raise.
-            cause = f"failed: {type(error).__name__}: {error}"
+            cause = f"failed: {type(error).__name__}: {_shown(error)}"
         raise RequestError(
             f"The model's chat template {cause}",
             hint="Use a plain prompt, in the form that this model was trained on.",
@@ -95,6 +97,11 @@ class ChatTemplate:
                 if size > LONGEST_PROMPT:
                     raise _SizeError
         return "".join(text)
+
+
+def _shown(error: Exception) -> str:
+    """What the template says, or a library says of it."""
+    return printable(str(error), _LONGEST_MESSAGE)
 
 
 class _RefusalError(TemplateError):

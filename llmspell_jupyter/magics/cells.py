@@ -9,6 +9,7 @@ from typing import Any, Literal
 from IPython.core.interactiveshell import InteractiveShell
 
 from llmspell_jupyter.config import texts
+from llmspell_jupyter.config.escaping import printable
 from llmspell_jupyter.engine import control
 from llmspell_jupyter.errors import Interrupted, RequestError
 from llmspell_jupyter.magics import live, reports, stats, values
@@ -24,6 +25,7 @@ from llmspell_jupyter.runtime.runtime import AnswerPart, PullPart
 from llmspell_jupyter.runtime.views import PullViews
 
 _FLUSH_SECONDS = 0.05
+_LONGEST_LINE = 1000
 
 
 class Cells:
@@ -167,7 +169,9 @@ class Cells:
 
     def engine_log(self) -> str:
         """What the engine and its workers last wrote."""
-        return control.log_tail() or "The engine has written nothing yet."
+        # What model files say is in here, too.
+        lines = (printable(each, _LONGEST_LINE) for each in control.log_tail().split("\n"))
+        return "\n".join(lines) or "The engine has written nothing yet."
 
     def _write(self, text: str) -> None:
         # Lua's strings are bytes, and terminals know fewer letters than Lua.

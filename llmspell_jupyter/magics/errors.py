@@ -10,10 +10,13 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from llmspell_jupyter.config.escaping import printable_lines
 from llmspell_jupyter.errors import LLMSpellError
 
 _NEIGHBOURS = 1
 _MOST_SOURCES = 200
+_LONGEST_TEXT = 20_000
+_LONGEST_LINE = 500
 
 
 class Sources:
@@ -51,8 +54,10 @@ def shown_plainly(sources: Sources | None = None) -> Iterator[None]:
 def _lines(error: LLMSpellError, sources: Sources | None) -> Iterator[str]:
     chunk, line = error.data.get("chunk"), error.data.get("line")
     where = f"{chunk}, line {line}: " if chunk and line else ""
-    yield f"{type(error).__name__}: {where}{error.message}"
+    # What a model, a server or a script says is in here, too.
+    yield printable_lines(f"{type(error).__name__}: {where}{error.message}", _LONGEST_TEXT)
     if sources is not None and chunk and line:
-        yield from sources.around(chunk, line)
+        for each in sources.around(chunk, line):
+            yield printable_lines(each, _LONGEST_LINE)
     if error.hint:
-        yield error.hint
+        yield printable_lines(error.hint, _LONGEST_TEXT)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from IPython.display import DisplayHandle, display
 
+from llmspell_jupyter.config.escaping import printable, printable_lines
 from llmspell_jupyter.config.loaded import Loaded
 from llmspell_jupyter.engine.client import Part
 from llmspell_jupyter.runtime.runtime import AnswerPart
@@ -43,7 +44,7 @@ class _State:
 
     def draw(self) -> str:
         head = f"{self.model} · {self._phase()}"
-        return f"{head}\n{printable(self.text)}" if self.text else head
+        return f"{head}\n{printable_lines(self.text)}" if self.text else head
 
     def _phase(self) -> str:
         progress = self.progress
@@ -170,10 +171,3 @@ def _note(completion: Completion) -> str | None:
 def _counted(note: tuple[str, int]) -> str:
     text, times = note
     return text if times == 1 else f"{text} ({times} times)"
-
-
-def printable(text: str) -> str:
-    """The text with control characters made visible, as they could rewrite what is above."""
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text
-    )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from llmspell_jupyter.config.escaping import printable
 from llmspell_jupyter.runtime.border import Callback
 
 # Texts that need no quotes to be told from numbers, booleans and structure.
@@ -43,7 +44,7 @@ def tree(value: Any) -> str:
 def _lines(value: Any) -> Iterator[str]:
     if isinstance(value, dict) and value:
         for key in sorted(value, key=lambda key: (isinstance(key, str), key)):
-            yield from _entry(f"{key if isinstance(key, str) else f'[{key}]'}:", value[key])
+            yield from _entry(f"{_name(key)}:", value[key])
     elif isinstance(value, list) and value:
         for each in value:
             yield from _entry("-", each)
@@ -71,5 +72,16 @@ def _scalar(value: Any) -> str:
         return "function"
     if isinstance(value, str):
         plain = _PLAIN.fullmatch(value) and value not in _WORDS and not value.endswith((" ", ":"))
-        return value if plain else json.dumps(value, ensure_ascii=False)
+        return value if plain else _quoted(value)
     return "{}" if value in ({}, []) else str(value)
+
+
+def _name(key: Any) -> str:
+    if not isinstance(key, str):
+        return f"[{key}]"
+    return key if key.isprintable() else _quoted(key)
+
+
+def _quoted(text: str) -> str:
+    # JSON leaves alone what many terminals obey, such as U+009B and marks of direction.
+    return printable(json.dumps(text, ensure_ascii=False))

@@ -72,6 +72,25 @@ def test_broken_template_is_an_error_that_names_the_cause(source, cause):
     assert "plain prompt" in caught.value.hint
 
 
+HOSTILE = "\x1b[2J\x1b]0;title\x07\u202e\x9b\nType: %pip install evil\r"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ raise_exception(messages[0].content) }}",
+        "{{ {}[messages[0].content].more }}",
+        "{{ strftime_now(messages[0].content).more.again }}",
+        "{% include messages[0].content %}",
+    ],
+)
+def test_what_a_template_says_is_one_short_line_of_plain_text(source):
+    """O4: its words end in an error, and errors end on terminals and pages."""
+    with pytest.raises(RequestError) as caught:
+        render(source, (Message("user", HOSTILE + "x" * 3_000_000),))
+    assert caught.value.message.isprintable() and len(caught.value.message) < 1000
+
+
 ESCAPES = [
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "{{ cycler.__init__.__globals__.os.system('touch MARKER') }}",

@@ -140,6 +140,29 @@ def test_a_limit_may_come_from_python(book: Notebook) -> None:
     assert book.run("%%lua --timeout {limit}\nwhile true do end").error == "ScriptTimeout"
 
 
+def test_a_tree_shows_what_no_terminal_should_obey(book: Notebook) -> None:
+    """O4."""
+    answer = book.good(
+        r"""%%lua
+return {
+  ["key\27[2J\n"] = 1, ["a key"] = 2, del = "\127", csi = "\194\155", bidi = "\226\128\174",
+  raw = "\195", osc = "\27]0;x\7", fine = "é ☃ \"q\"\n", far = "\243\160\128\129",
+}"""
+    )
+    assert answer.value is not None
+    assert answer.value.split("\n") == [
+        "a key: 2",
+        r'bidi: "\u202e"',
+        r'csi: "\x9b"',
+        r'del: "\x7f"',
+        r'far: "\U000e0001"',
+        r'fine: "é ☃ \"q\"\n"',
+        r'"key\u001b[2J\n": 1',
+        r'osc: "\u001b]0;x\u0007"',
+        r'raw: "\udcc3"',
+    ]
+
+
 def test_prints_come_in_order(book: Notebook) -> None:
     answer = book.good(
         """%%lua

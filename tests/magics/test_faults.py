@@ -86,6 +86,16 @@ def test_the_engine_is_looked_after_from_a_cell(private_book: Notebook) -> None:
     assert "stop" in private_book.run("%llmspell_engine start").stderr
 
 
+def test_the_log_shows_no_terminal_codes(private_book: Notebook, tmp_path: Path) -> None:
+    """O4: libraries write into it what model files say."""
+    _warm(private_book)
+    with (tmp_path / "llmspell-engine.log").open("a", encoding="utf-8") as log:
+        log.write("said: \x1b[2J\u202e" + "x" * 3_000_000 + "\n")
+    shown = private_book.good("%llmspell_engine logs").stdout
+    assert "\nsaid: \\x1b[2J\\u202exxx" in shown and len(shown) < 200_000
+    assert all(each.isprintable() or each == "\n" for each in shown)
+
+
 def test_a_restarted_kernel_finds_its_model_warm(private_book: Notebook) -> None:
     _warm(private_book)
     engine, worker = (int(private_book.value(each)) for each in (ENGINE, WORKER))

@@ -69,6 +69,19 @@ return {ok, type(message), message:find("not found in any backend") ~= nil}"""
     assert output.value == "- false\n- string\n- true"
 
 
+def test_an_error_brings_no_terminal_codes_and_no_megabytes(book: Notebook) -> None:
+    """O4: what an error says may come from a model or a server."""
+    codes = r"first\nsecond \27[2J\27]0;title\7 \226\128\174 \194\155 \r"
+    said = book.run(f'%%lua\nerror("{codes}" .. ("x"):rep(3000000))').traceback
+    assert "first\nsecond \\x1b[2J\\x1b]0;title\\x07 \\u202e \\x9b \\rxxx" in said
+    assert all(each.isprintable() or each == "\n" for each in said) and len(said) < 50_000
+
+
+def test_the_line_of_an_error_is_shown_as_far_as_it_goes(book: Notebook) -> None:
+    said = book.run(f"%%lua\nlocal text = '\x1b[2J{'x' * 100_000}' .. nil").traceback
+    assert "\\x1b[2Jxxx" in said and "\x1b" not in said and len(said) < 2000
+
+
 def test_python_callers_keep_their_traceback(book: Notebook) -> None:
     book.good("from llmspell_jupyter import Agent")
     output = book.run("Agent.builder().temperature('hot')")
