@@ -6,10 +6,10 @@ import argparse
 import logging
 import sys
 
-from llmspell_jupyter.config import environment
+from llmspell_jupyter.config import environment, paths
 from llmspell_jupyter.engine import log
 from llmspell_jupyter.engine.serve import Settings, bounds, serve
-from llmspell_jupyter.errors import ConfigError
+from llmspell_jupyter.errors import ConfigError, EngineUnavailable
 
 # An engine that was told to stop takes about a second for its open streams, and holds its lock.
 _PATIENCE_SECONDS = 10.0
@@ -33,11 +33,16 @@ def main() -> None:
             owner=arguments.owner,
             bounds=bounds(),
         )
-    except ConfigError as error:
+        begin = log.begin if arguments.log else lambda: None
+        if not serve(settings, patience=_PATIENCE_SECONDS, begin=begin):
+            raise EngineUnavailable(
+                f"Another engine of yours has not ended yet; it holds {paths.engine_lock()}.",
+                hint="Wait a moment and try again. If it never ends, end that process: "
+                "python -m llmspell_jupyter.engine",
+            )
+    except (ConfigError, EngineUnavailable) as error:
         # Whoever started it shows the last lines of what it wrote.
         sys.exit(f"{type(error).__name__}: {error}")
-    begin = log.begin if arguments.log else lambda: None
-    serve(settings, patience=_PATIENCE_SECONDS, begin=begin)
 
 
 if __name__ == "__main__":

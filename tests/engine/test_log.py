@@ -95,3 +95,24 @@ def test_what_was_printed_before_moves_to_the_log_and_the_log_before_is_kept() -
         ]
         assert paths.engine_log().stat().st_mode & 0o777 == paths.PRIVATE
         assert paths.engine_log().with_suffix(".log.1").read_text() == "of the run before"
+
+
+IMPATIENT = """
+import sys
+from llmspell_jupyter.engine import __main__ as engine
+engine._PATIENCE_SECONDS = 0.1
+sys.argv = ["engine", "--owner", str(__import__("os").getppid())]
+engine.main()
+"""
+
+
+def test_an_engine_that_another_holds_up_says_so() -> None:
+    with runtime_folder() as environment, in_this_process(environment):
+        with (
+            filelock.FileLock(paths.engine_lock(), mode=paths.PRIVATE) as lock,
+            python(environment, "-c", IMPATIENT) as second,
+        ):
+            _, errors = second.communicate(timeout=PATIENCE)
+        assert second.returncode == 1
+        assert "Another engine of yours has not ended yet" in errors
+        assert lock.lock_file in errors and "again" in errors and "Traceback" not in errors
