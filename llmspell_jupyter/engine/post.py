@@ -94,7 +94,7 @@ class Post:
 
     @contextmanager
     def use(self) -> Iterator[None]:
-        """Keep the model from leaving while the block runs."""
+        """Keep the model from leaving while the block runs; a load ends with its last user."""
         self._users += 1
         try:
             yield
@@ -102,14 +102,15 @@ class Post:
             self._users -= 1
             if not self._users:
                 self._left_at = time.monotonic()
+                if self.worker is not None and self.worker.state == "loading":
+                    self._dismiss(self.worker)
                 self._idle()
 
     async def load(self) -> AsyncGenerator[int, None]:
-        """Get a worker ready; only who has a seat in the queue may ask.
+        """Get a worker ready; only who uses the model and has a seat in the queue may ask.
 
         Yields:
-            Thousandths of the load that are done. Leaving early gives the load up, unless others
-            wait for it.
+            Thousandths of the load that are done. It goes on for others when one leaves early.
 
         Raises:
             NotEnoughMemory: There is no room for it.
@@ -130,10 +131,6 @@ class Post:
             self._dismiss(worker)
             await self.ended()
             raise
-        finally:
-            if worker.state == "loading" and len(self.queue) <= 1:
-                worker.abandon()
-                self._dismiss(worker)
 
     def start(self, need: Need | None) -> None:
         """Start a worker, which takes so much."""

@@ -193,8 +193,11 @@ class WorkerProcess:
                 self._send({"do": "cancel", "request_id": request_id})
 
     async def stop(self) -> None:
-        """End the process and wait for it; its memory is free afterwards."""
+        """End the process and wait for it; its memory is free afterwards. A load is given up."""
         self._stopping = True
+        if not self._loaded.done():
+            # Native code that loads does not look at what it is told.
+            self.abandon()
         if self._starting is not None:
             await self._starting
         if self._process is None:
