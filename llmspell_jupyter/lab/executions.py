@@ -32,7 +32,7 @@ class Execution:
 
     Attributes:
         id: ``msg_id`` of the request.
-        path: The notebook it belongs to; empty while nobody has told.
+        session: The session of the notebook it belongs to; empty while nobody has told.
         cell: Id of the cell there.
         told: Place of that telling among all changes of the kernel.
         code: What was run; None until the kernel has said.
@@ -46,7 +46,7 @@ class Execution:
     """
 
     id: str
-    path: str = ""
+    session: str = ""
     cell: str = ""
     told: int = 0
     code: str | None = None

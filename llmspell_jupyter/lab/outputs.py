@@ -46,6 +46,8 @@ class _Write(Post):
 class Outputs:
     """What answers there.
 
+    A notebook goes by the id of its Jupyter session, which stays when the file gets another name.
+
     Args:
         keeper: The kernels that are kept.
     """
@@ -62,18 +64,17 @@ class Outputs:
             Route(f"{kernel}/keep", _Write, self._keep),
             Route(f"{kernel}/tell", _Write, self._tell),
             Route(f"{kernel}/forget", _Write, self._forget),
-            Route(f"{kernel}/move", _Write, self._move),
         )
 
     async def _list(self, desk: object, asked: Asked) -> Mapping[str, Any]:
-        """``?path=&after=0&wait=0``: what the cells of a notebook have put out.
+        """``?session=&after=0&wait=0``: what the cells of a notebook have put out.
 
         ``{sequence, busy, known, executions: [{id, cell, told, state, count, code, outputs}]}``:
         all that changed after the sequence number, each with all of its outputs, and the ids of
         all that there are. With ``wait`` the answer comes once there is any change, or after so
         many seconds.
         """
-        path = asked.query.get("path", "")
+        session = asked.query.get("session", "")
         after = int(_number(asked, "after"))
         kept = self._keeper.get(asked.parts[0])
         if kept is None:
@@ -81,9 +82,9 @@ class Outputs:
         recorder = kept.recorder
         wait = min(_number(asked, "wait"), _MOST_SECONDS)
         if wait and await kept.changed(after, wait):
-            size = sum(each.size for each in recorder.of(path) if each.running)
+            size = sum(each.size for each in recorder.of(session) if each.running)
             await asyncio.sleep(_TOGETHER_SECONDS + size * _TOGETHER_SECONDS_PER_BYTE)
-        found = list(recorder.of(path))
+        found = list(recorder.of(session))
         if after > recorder.sequence:
             after = 0
         return {
@@ -99,27 +100,20 @@ class Outputs:
         return {}
 
     async def _tell(self, desk: object, asked: Asked) -> Mapping[str, Any]:
-        """``{path, executions: [[id, cell]]}``: the cells of executions; keeps the kernel."""
-        path = _text(asked, "path")
+        """``{session, executions: [[id, cell]]}``: the cells of executions; keeps the kernel."""
+        session = _text(asked, "session")
         executions = _executions(asked, tuple[str, str])
         kept = self._keeper.keep(asked.parts[0])
         for execution, cell in executions:
-            kept.recorder.tell(execution, path, cell)
+            kept.recorder.tell(execution, session, cell)
         kept.wake()
         return {}
 
     async def _forget(self, desk: object, asked: Asked) -> Mapping[str, Any]:
-        """``{path, executions: [id]}``: these are in the file, or are not wanted any longer."""
-        path, executions = _text(asked, "path"), _executions(asked, str)
+        """``{session, executions: [id]}``: these are in the file, or are not wanted any longer."""
+        session, executions = _text(asked, "session"), _executions(asked, str)
         if kept := self._keeper.get(asked.parts[0]):
-            kept.recorder.forget(path, executions)
-            kept.wake()
-        return {}
-
-    async def _move(self, desk: object, asked: Asked) -> Mapping[str, Any]:
-        """``{path, to}``: the notebook has another path now."""
-        if kept := self._keeper.get(asked.parts[0]):
-            kept.recorder.move(_text(asked, "path"), _text(asked, "to"))
+            kept.recorder.forget(session, executions)
             kept.wake()
         return {}
 

@@ -22,6 +22,7 @@ class Recorder:
 
     It takes the messages of the kernel's IOPub channel in their order and nothing else: no clock,
     no network. A page tells to which cell an execution belongs, before or after its messages.
+    A notebook goes by the id of its session, which stays when the file gets another name.
     Carriage returns stay as they are, since pages give them their meaning; what an Output widget
     catches is the widget's and not the cell's.
 
@@ -46,13 +47,13 @@ class Recorder:
         """Whether any execution is running."""
         return any(each.running for each in self._kept.values())
 
-    def of(self, path: str) -> Iterator[Execution]:
+    def of(self, session: str) -> Iterator[Execution]:
         """Executions of a notebook, at most one of each cell that the kernel has begun.
 
         Those of which the beginning was missed are left out, as half an output would be put into
         the place of a whole one.
         """
-        return (each for each in self._kept.values() if each.path == path and each.whole)
+        return (each for each in self._kept.values() if each.session == session and each.whole)
 
     def take(self, message: Mapping[str, Any]) -> bool:
         """Take in one message; whether it changed anything that is kept."""
@@ -69,31 +70,24 @@ class Recorder:
         id_ = str(parent.get("msg_id", ""))
         return self._status(id_, content) if kind == "status" else self._output(id_, kind, content)
 
-    def tell(self, execution: str, path: str, cell: str) -> None:
+    def tell(self, execution: str, session: str, cell: str) -> None:
         """Say to which cell an execution belongs; of a cell the one told last counts.
 
         What the cell put out before is given up once this execution has begun.
         """
         found = self._kept.get(execution) or self._open(execution)
-        found.path, found.cell = path, cell
+        found.session, found.cell = session, cell
         self._touch(found)
         found.told = found.sequence
         self._drop_earlier(found)
         self._keep_bounds()
 
-    def forget(self, path: str, executions: list[str]) -> None:
+    def forget(self, session: str, executions: list[str]) -> None:
         """Drop executions of a notebook that are over; those that are not kept do not matter."""
         for each in executions:
             found = self._kept.get(each)
-            if found is not None and found.path == path and found.over:
+            if found is not None and found.session == session and found.over:
                 self._drop(found)
-
-    def move(self, source: str, target: str) -> None:
-        """A notebook has another path now."""
-        for each in self._kept.values():
-            if each.path == source:
-                each.path = target
-                self._touch(each)
 
     def restarted(self) -> None:
         """The kernel has begun anew: what was running is over, what waited will never be."""
@@ -169,7 +163,7 @@ class Recorder:
         if not found.cell or found.code is None:
             return
         for each in list(self._kept.values()):
-            same = (each.path, each.cell) == (found.path, found.cell)
+            same = (each.session, each.cell) == (found.session, found.cell)
             if same and each.code is not None and each.told < found.told:
                 self._drop(each)
 

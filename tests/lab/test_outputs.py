@@ -21,7 +21,7 @@ from tests.support import jupyter_servers
 from tests.support.engines import PATIENCE, wait_for
 from tests.support.jupyter_servers import ROOT, Server
 
-BOOK = "a.ipynb"
+BOOK, OTHER = "a session", "another session"
 
 
 class Kernel:
@@ -47,11 +47,11 @@ class Kernel:
     def start(self, code: str, cell: str) -> str:
         """Run a cell as a page does; the execution's id."""
         execution: str = self.client.execute(code)
-        self.post("tell", path=BOOK, executions=[[execution, cell]])
+        self.post("tell", session=BOOK, executions=[[execution, cell]])
         return execution
 
     def list(self, **query: Any) -> dict[str, Any]:
-        answer = self.http.get(self.url, params={"path": BOOK, **query})
+        answer = self.http.get(self.url, params={"session": BOOK, **query})
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -221,36 +221,38 @@ def test_a_kernel_that_is_shut_down_is_kept_no_longer(http: httpx.Client) -> Non
     wait_for(lambda: kernel.list()["sequence"] == 0)
 
 
-def test_forgetting_and_moving(kernel: Kernel) -> None:
+def test_forgetting(kernel: Kernel) -> None:
     execution = kernel.start("1", "c")
     kernel.end(execution)
-    kernel.post("move", path=BOOK, to="b.ipynb")
+    kernel.post("forget", session=OTHER, executions=[execution])
+    assert kernel.list(session=OTHER)["known"] == []
+    assert kernel.list()["known"] == [execution]
+    kernel.post("forget", session=BOOK, executions=[execution])
     assert kernel.list()["known"] == []
-    assert kernel.list(path="b.ipynb")["known"] == [execution]
-    kernel.post("forget", path="b.ipynb", executions=[execution])
-    assert kernel.list(path="b.ipynb")["known"] == []
 
 
 def test_kernels_that_nobody_keeps(http: httpx.Client) -> None:
     unknown = f"{ROOT}/streams/{uuid.uuid4()}"
     empty = {"sequence": 0, "busy": False, "known": [], "executions": []}
-    assert http.get(unknown, params={"path": BOOK}).json() == empty
+    assert http.get(unknown, params={"session": BOOK}).json() == empty
     answer = http.post(f"{unknown}/keep")
     assert answer.status_code == 404
     assert answer.json()["type"] == "KernelNotFound"
     assert answer.json()["hint"]
-    assert http.post(f"{unknown}/forget", json={"path": BOOK, "executions": []}).status_code == 200
+    assert (
+        http.post(f"{unknown}/forget", json={"session": BOOK, "executions": []}).status_code == 200
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "body"),
     [
         ("tell", {}),
-        ("tell", {"path": BOOK, "executions": [["m", 3]]}),
-        ("tell", {"path": BOOK, "executions": ["mm"]}),
-        ("tell", {"path": "x" * 5000, "executions": []}),
-        ("forget", {"path": BOOK}),
-        ("forget", {"path": BOOK, "executions": "m"}),
+        ("tell", {"session": BOOK, "executions": [["m", 3]]}),
+        ("tell", {"session": BOOK, "executions": ["mm"]}),
+        ("tell", {"session": "x" * 5000, "executions": []}),
+        ("forget", {"session": BOOK}),
+        ("forget", {"session": BOOK, "executions": "m"}),
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:40],
 )
@@ -262,11 +264,11 @@ def test_bad_requests(kernel: Kernel, name: str, body: dict[str, Any]) -> None:
 
 def test_bad_numbers(kernel: Kernel) -> None:
     for query in ("after=x", "after=-1", "wait=nan", "wait=1e300"):
-        assert kernel.http.get(f"{kernel.url}?path=a&{query}").status_code == 400
+        assert kernel.http.get(f"{kernel.url}?session=a&{query}").status_code == 400
 
 
 def test_only_who_may_ask(kernel: Kernel) -> None:
     with httpx.Client(base_url=kernel.http.base_url) as bare:
         assert bare.get(kernel.url).status_code == 403
-        for name in ("keep", "tell", "forget", "move"):
+        for name in ("keep", "tell", "forget"):
             assert bare.post(f"{kernel.url}/{name}", json={}).status_code == 403

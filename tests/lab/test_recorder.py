@@ -9,7 +9,7 @@ import pytest
 from llmspell_jupyter.lab.executions import Execution
 from llmspell_jupyter.lab.recorder import Recorder
 
-BOOK = "a.ipynb"
+BOOK, OTHER = "a session", "another session"
 
 
 class Kernel:
@@ -211,16 +211,22 @@ def test_a_restart_ends_what_runs_and_what_waits(kernel: Kernel) -> None:
     assert not kernel.recorder.busy
 
 
-def test_forgetting_and_moving(kernel: Kernel) -> None:
+def test_forgetting(kernel: Kernel) -> None:
     kernel.recorder.forget(BOOK, ["m"])
     assert kernel.of().id == "m", "what runs is not forgotten"
     kernel.end("m")
-    kernel.recorder.forget("b.ipynb", ["m", "unknown"])
+    kernel.recorder.forget(OTHER, ["m", "unknown"])
     assert kernel.of().id == "m"
-    kernel.recorder.move(BOOK, "b.ipynb")
-    assert [each.id for each in kernel.recorder.of("b.ipynb")] == ["m"]
-    kernel.recorder.forget("b.ipynb", ["m"])
-    assert list(kernel.recorder.of("b.ipynb")) == []
+    kernel.recorder.forget(BOOK, ["m"])
+    assert list(kernel.recorder.of(BOOK)) == []
+
+
+def test_notebooks_that_share_a_kernel(kernel: Kernel) -> None:
+    kernel.end("m")
+    kernel.recorder.tell("n", OTHER, "c")
+    kernel.begin("n")
+    assert kernel.of().id == "m", "a copy of a notebook has cells of the same ids"
+    assert [each.id for each in kernel.recorder.of(OTHER)] == ["n"]
 
 
 def test_sequence_grows_with_every_change(kernel: Kernel) -> None:

@@ -31,14 +31,16 @@ export interface INews {
 /** How long the server keeps a request for news. */
 const WAIT_SECONDS = 10;
 
-/** The server's routes that keep what a kernel puts out. */
+/** The server's routes that keep what a kernel puts out for a notebook. */
 export class RecallClient {
   /**
    * @param kernel - The kernel's id.
+   * @param session - The id of the notebook's session, which stays when its file is renamed.
    * @param settings - Where the server is.
    */
   constructor(
     kernel: string,
+    private readonly session: string,
     private readonly settings: ServerConnection.ISettings,
   ) {
     this.url = URLExt.join(
@@ -59,20 +61,14 @@ export class RecallClient {
    * It reaches the server even if the page is left at once.
    */
   async tell(
-    path: string,
     executions: readonly (readonly [string, string])[],
   ): Promise<boolean> {
-    return this.post('tell', { path, executions }, true);
+    return this.post('tell', { session: this.session, executions }, true);
   }
 
   /** These are in the file, or not wanted any longer. */
-  async forget(path: string, executions: readonly string[]): Promise<boolean> {
-    return this.post('forget', { path, executions }, true);
-  }
-
-  /** The notebook has another path now. */
-  async move(path: string, to: string): Promise<boolean> {
-    return this.post('move', { path, to }, true);
+  async forget(executions: readonly string[]): Promise<boolean> {
+    return this.post('forget', { session: this.session, executions }, true);
   }
 
   /**
@@ -82,8 +78,8 @@ export class RecallClient {
    * @returns null if the server does not keep the kernel.
    * @throws If the server cannot be reached.
    */
-  async news(path: string, after?: number): Promise<INews | null> {
-    const query: Record<string, string> = { path };
+  async news(after?: number): Promise<INews | null> {
+    const query: Record<string, string> = { session: this.session };
     if (after !== undefined) {
       query.after = String(after);
       query.wait = String(WAIT_SECONDS);

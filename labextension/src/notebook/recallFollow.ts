@@ -15,12 +15,10 @@ const AGAIN_MILLISECONDS = 3000;
 export class Follower {
   /**
    * @param client - The kernel's record.
-   * @param path - The notebook's path at present.
    * @param cells - The notebook's cells.
    */
   constructor(
     private readonly client: RecallClient,
-    private readonly path: () => string,
     private readonly cells: CellList,
   ) {}
 
@@ -74,7 +72,7 @@ export class Follower {
   private async ask(after?: number): Promise<INews | null> {
     while (!this.ended) {
       try {
-        return await this.client.news(this.path(), after);
+        return await this.client.news(after);
       } catch {
         await new Promise((resolve) => {
           setTimeout(resolve, AGAIN_MILLISECONDS);

@@ -1,9 +1,9 @@
-import type { ISessionContext } from '@jupyterlab/apputils';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import {
   type Kernel,
   KernelMessage,
   type ServerConnection,
+  type Session,
 } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
 
@@ -22,11 +22,9 @@ export class Recall implements IDisposable {
     private readonly context: Context,
     private readonly settings: ServerConnection.ISettings,
   ) {
-    this.path = context.path;
     context.sessionContext.kernelChanged.connect(this.onKernel);
-    context.pathChanged.connect(this.onPath);
     context.saveState.connect(this.onSave);
-    this.attach(context.sessionContext.session?.kernel ?? null);
+    this.attach(context.sessionContext.session);
   }
 
   get isDisposed(): boolean {
@@ -37,7 +35,6 @@ export class Recall implements IDisposable {
     this.disposed = true;
     this.attach(null);
     this.context.sessionContext.kernelChanged.disconnect(this.onKernel);
-    this.context.pathChanged.disconnect(this.onPath);
     this.context.saveState.disconnect(this.onSave);
   }
 
@@ -49,7 +46,8 @@ export class Recall implements IDisposable {
     this.forget([...recalled, ...own.map(([execution]) => execution)]);
   }
 
-  private attach(kernel: Kernel.IKernelConnection | null): void {
+  private attach(session: Session.ISessionConnection | null): void {
+    const kernel = session?.kernel ?? null;
     this.follower?.end();
     this.kernel?.anyMessage.disconnect(this.onMessage);
     this.kernel?.iopubMessage.disconnect(this.onOutput);
@@ -57,10 +55,10 @@ export class Recall implements IDisposable {
     this.complete.clear();
     this.kernel = kernel;
     this.client = this.follower = null;
-    if (kernel !== null) {
+    if (session !== null && kernel !== null) {
       kernel.anyMessage.connect(this.onMessage);
       kernel.iopubMessage.connect(this.onOutput);
-      void this.begin(new RecallClient(kernel.id, this.settings));
+      void this.begin(new RecallClient(kernel.id, session.id, this.settings));
     }
   }
 
@@ -71,11 +69,7 @@ export class Recall implements IDisposable {
     if (this.client !== client) {
       return;
     }
-    const follower = new Follower(
-      client,
-      () => this.path,
-      this.context.model.cells,
-    );
+    const follower = new Follower(client, this.context.model.cells);
     follower.finished.connect((_, execution) => {
       this.complete.add(execution);
     });
@@ -86,11 +80,8 @@ export class Recall implements IDisposable {
     await follower.run();
   }
 
-  private readonly onKernel = (
-    _: ISessionContext,
-    { newValue }: { newValue: Kernel.IKernelConnection | null },
-  ): void => {
-    this.attach(newValue);
+  private readonly onKernel = (): void => {
+    this.attach(this.context.sessionContext.session);
   };
 
   private readonly onMessage = (
@@ -127,12 +118,6 @@ export class Recall implements IDisposable {
     }
   };
 
-  private readonly onPath = (): void => {
-    const [path, to] = [this.path, this.context.path];
-    this.path = to;
-    void this.client?.move(path, to);
-  };
-
   private readonly onSave = (
     _: Context,
     state: 'started' | 'failed' | 'completed',
@@ -148,7 +133,7 @@ export class Recall implements IDisposable {
   private tell(): void {
     const told = this.untold.splice(0);
     if (told.length > 0) {
-      void this.client?.tell(this.path, told);
+      void this.client?.tell(told);
     }
   }
 
@@ -159,7 +144,7 @@ export class Recall implements IDisposable {
       }
     }
     if (executions.length > 0) {
-      void this.client?.forget(this.path, executions);
+      void this.client?.forget(executions);
     }
   }
 
@@ -172,6 +157,5 @@ export class Recall implements IDisposable {
   private readonly complete = new Set<string>();
   private readonly untold: [string, string][] = [];
   private saving: readonly string[] = [];
-  private path: string;
   private disposed = false;
 }

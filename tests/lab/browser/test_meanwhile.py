@@ -1,0 +1,74 @@
+"""What is done with a notebook while an answer is brought back does not stop the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import nbformat
+
+from tests.lab.browser.streams import Gate, texts, wait_for_word, wait_until_whole, whole
+from tests.support.browser import Lab, LabNotebook
+
+# Words before the page is loaded again, and those that come while nothing else is done.
+_FIRST, _THEN = 50, 60
+
+
+@contextmanager
+def _recalled(lab: Lab, name: str) -> Iterator[tuple[LabNotebook, Gate]]:
+    """A notebook to whose first cell an answer is brought back that has not ended."""
+    gate = Gate(lab, name)
+    with lab.notebook(name, gate.code, "'below'") as book:
+        book.run(0)
+        gate.open(_FIRST)
+        wait_for_word(book, _FIRST - 1)
+        book.reload()
+        wait_for_word(book, _FIRST - 1)
+        gate.open(_THEN)
+        wait_for_word(book, _THEN - 1)
+        yield book, gate
+
+
+def _wait_for_path(book: LabNotebook, path: str) -> None:
+    book.page.wait_for_function(
+        """path => { const panel = window.jupyterapp.shell.currentWidget;
+          return panel?.context?.path === path && panel.sessionContext.session?.path === path; }""",
+        arg=path,
+    )
+
+
+def _rename(book: LabNotebook, name: str) -> None:
+    book.page.evaluate(
+        """async name => {
+          const { contents } = window.jupyterapp.serviceManager;
+          await contents.rename(`${name}.ipynb`, `${name}-renamed.ipynb`);
+        }""",
+        name,
+    )
+
+
+def test_the_notebook_gets_another_name(opened: Lab) -> None:
+    with _recalled(opened, "named") as (book, gate):
+        _rename(book, "named")
+        _wait_for_path(book, "named-renamed.ipynb")
+        gate.open(120)
+        wait_for_word(book, 119)
+        gate.open()
+        wait_until_whole(book)
+        book.page.evaluate("window.jupyterapp.shell.currentWidget.context.save()")
+        file = nbformat.read(opened.root / "named-renamed.ipynb", as_version=4)
+        assert texts(file.cells[0].outputs) == whole(1)
+        book.open(book.page.url.replace("named.ipynb", "named-renamed.ipynb"))
+        book.wait_until_ready()
+        wait_until_whole(book)
+
+
+def test_another_page_renames_the_notebook(opened: Lab) -> None:
+    with _recalled(opened, "elsewhere") as (book, gate):
+        other = LabNotebook(opened, book.page.context.new_page(), "elsewhere")
+        other.open(book.page.url.replace("/lab/tree/", "/lab/workspaces/other/tree/"))
+        _wait_for_path(other, "elsewhere.ipynb")
+        _rename(other, "elsewhere")
+        _wait_for_path(book, "elsewhere-renamed.ipynb")
+        gate.open()
+        wait_until_whole(book)
