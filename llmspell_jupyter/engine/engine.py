@@ -161,9 +161,12 @@ class Engine:
                 hint=f"Wait for it, or end it; type: %model_unload {model.id} --force",
                 data={"model": model.id, "requests": len(busy)},
             )
+        # Before those who use it leave: with the last of them a load ends by itself.
+        ending = self.supervisor.end(model)
         for job in busy:
             job.cancel(f"{model.id} was unloaded.")
-        return await self.supervisor.unload(model)
+        await self.supervisor.ended(model)
+        return ending
 
     def status(self) -> dict[str, Any]:
         """Workers and jobs as JSON values; ``ended`` are downloads and checks that are over."""

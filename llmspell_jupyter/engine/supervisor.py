@@ -70,10 +70,13 @@ class Supervisor:
         for post in self._of(model):
             post.restarts.forget()
 
-    async def unload(self, model: ModelInfo) -> int:
-        """End the workers of a model and wait for their end; how many there were."""
-        ended = await asyncio.gather(*(post.unload() for post in self._of(model)))
-        return sum(ended)
+    def end(self, model: ModelInfo) -> int:
+        """Begin to end the workers of a model; how many there are."""
+        return sum(post.end() for post in self._of(model))
+
+    async def ended(self, model: ModelInfo) -> None:
+        """Wait until the workers of a model that are to end have ended."""
+        await asyncio.gather(*(post.ended() for post in self._of(model)))
 
     async def tidy(self) -> None:
         """End models whose time without a request is over, for as long as this runs."""

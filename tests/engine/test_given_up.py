@@ -1,10 +1,10 @@
-"""Loads that nobody wants any more."""
+"""Loads that nobody wants any more, and models that leave while they load."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psutil
@@ -12,6 +12,7 @@ import pytest
 
 from llmspell_jupyter.engine.engine import Engine
 from llmspell_jupyter.engine.post import Bounds
+from llmspell_jupyter.errors import Interrupted
 from llmspell_jupyter.types import (
     Completion,
     GenerationRequest,
@@ -109,3 +110,36 @@ def test_a_model_whose_loaders_have_left_leaves_in_its_time() -> None:
             await asyncio.sleep(0.01)
 
     run(test, model_ttl_seconds=0.1)
+
+
+@pytest.mark.parametrize("count", [1, SEATS + 1])
+def test_what_is_unloaded_while_it_loads_was_loaded(count: int) -> None:
+    async def test(engine: Engine) -> None:
+        async with loading(engine, count) as asking:
+            process = _process(engine)
+            assert process is not None
+            assert await engine.unload(LoadRequest(SLOW), force=True) == 1
+            assert not process.is_running()
+            for each in asking:
+                with pytest.raises(Interrupted, match="was unloaded"):
+                    await each
+            assert await engine.unload(LoadRequest(SLOW), force=True) == 0
+
+    run(test)
+
+
+def test_what_is_unloaded_while_it_answers_was_loaded() -> None:
+    async def test(engine: Engine) -> None:
+        words = GenerationRequest(SLOW, prompt="word " * 4000, max_tokens=4000)
+        answer = engine.answer(words, "test")
+        async for part in answer:
+            if not isinstance(part, Progress):
+                break
+        async with asyncio.timeout(SOON):
+            unloading = asyncio.create_task(engine.unload(LoadRequest(SLOW), force=True))
+            with suppress(Interrupted):
+                async for _ in answer:
+                    pass
+            assert await unloading == 1
+
+    run(test)
