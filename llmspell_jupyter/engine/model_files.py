@@ -75,6 +75,7 @@ class ModelFiles:
                 "revision": request.revision,
                 "force": request.force,
                 "bytes_per_second": request.bytes_per_second,
+                "locked": [list(each) for each in request.locked],
             },
         )
         self._lookups[job.id] = request.lookup

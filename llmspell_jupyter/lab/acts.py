@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import Field
 
 from llmspell_jupyter.engine import messages
+from llmspell_jupyter.engine.api.model_requests import LockedFiles
 from llmspell_jupyter.engine.api.reading import Strict, valid
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.lab.desk import Desk
@@ -32,9 +33,12 @@ class _Pull(_Model):
     revision: _Text | None = None
     force: bool = False
     bytes_per_second: Annotated[int, Field(ge=0, le=10**12)] = 0
+    locked: LockedFiles = Field(default_factory=list)
 
 
-class _Unload(_Model):
+class _Unload(Strict):
+    # Also a path, which may be longer than a name.
+    model: Annotated[str, Field(min_length=1, max_length=4096)]
     force: bool = False
 
 
@@ -65,7 +69,10 @@ async def info(desk: Desk, asked: Asked) -> Mapping[str, Any]:
 
 
 async def pull(desk: Desk, asked: Asked) -> Mapping[str, Any]:
-    """``{model, quantization?, revision?, force?, bytes_per_second?}``: begin to fetch it."""
+    """``{model, quantization?, revision?, force?, bytes_per_second?, locked?}``: begin to fetch it.
+
+    ``locked`` are path and SHA-256 of each file, as the job of a locked pull has them.
+    """
     body = valid(asked.body, _Pull)
     name = _name(body.model)
 
@@ -76,6 +83,7 @@ async def pull(desk: Desk, asked: Asked) -> Mapping[str, Any]:
             revision=body.revision,
             force=body.force,
             bytes_per_second=body.bytes_per_second,
+            locked=tuple(body.locked),
         )
         return desk.client.begin_pull(request)
 
@@ -96,10 +104,22 @@ async def load(desk: Desk, asked: Asked) -> Mapping[str, Any]:
 
 
 async def unload(desk: Desk, asked: Asked) -> Mapping[str, Any]:
-    """``{model, force?}``: end the processes that hold it; how many there were."""
+    """``{model, force?}``: end the processes that hold it; how many there were.
+
+    What was loaded by its path is named by that, just as the status has it.
+    """
     body = valid(asked.body, _Unload)
-    name = _name(body.model)
-    return {"unloaded": await desk.act(lambda models: models.unload(name, force=body.force))}
+
+    def end(models: LocalModels) -> int:
+        if not spec.is_path(body.model):
+            return models.unload(_name(body.model), force=body.force)
+        # A path under which nothing is loaded is none that the engine may look at.
+        workers = (desk.client.status() or {}).get("workers", ())
+        if body.model not in [each["model"] for each in workers]:
+            return 0
+        return desk.client.unload(body.model, force=body.force)
+
+    return {"unloaded": await desk.act(end)}
 
 
 async def remove(desk: Desk, asked: Asked) -> Mapping[str, Any]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
+from llmspell_jupyter.errors import HashMismatch
+from llmspell_jupyter.types import PullPhase, PullRequest
 from tests.lab.conftest import SIZE, Place
+from tests.support import pulls
 from tests.support.engines import PATIENCE, SMOLLM2, wait_for
 
 #: The model's file takes some ten seconds at this rate.
@@ -90,6 +96,12 @@ def done(event: Event, job: str) -> int:
     return next((each["progress"]["done"] for each in jobs(event) if each["id"] == job), -1)
 
 
+def ended(event: Event, job: str) -> list[dict[str, Any]]:
+    """The job, once it is over."""
+    engine = event["status"]["engine"] or {}
+    return [each for each in engine.get("ended", ()) if each["id"] == job]
+
+
 def is_idle(event: Event) -> bool:
     return not (event["status"]["engine"] or {}).get("jobs")
 
@@ -155,6 +167,33 @@ def test_a_pull_that_is_cancelled_goes_on_later(place: Place) -> None:
     assert end.metadata["downloaded"] < SIZE * 3 // 4
 
 
+def test_a_locked_pull_that_is_cancelled_goes_on_with_its_lock(place: Place) -> None:
+    name = place.add("lab/locked", seed=7, bytes_per_second=SLOW)
+    files = pulls.files(SIZE, seed=7)
+    locked = tuple(
+        (path, hashlib.sha256(bytes(content)).hexdigest())  # type: ignore[arg-type]
+        for path, content in files.items()
+    )
+    sources = place.hub.sources()
+    with watching(place) as stream:
+        job = place.client.pull_in_background(
+            PullRequest(f"hf.co/{name}@candle", locked=locked, sources=sources)
+        )
+        stream.wait_for(lambda event: done(event, job) > SIZE // 8)
+        assert place.server.post(f"jobs/{job}/cancel") == {"cancelled": True}
+        event = stream.wait_for(lambda event: ended(event, job))
+    place.hub.mend()
+    (left,) = ended(event, job)
+    asked = left["asked"]
+    again = place.server.post("pull", **asked)["job"]
+    assert [*place.client.follow(again)][-1].phase is PullPhase.COMPLETE
+    # What a page sends back is compared still.
+    other = asked | {"locked": [[path, "0" * 64] for path, _ in asked["locked"]]}
+    refused = place.server.post("pull", **other)["job"]
+    with pytest.raises(HashMismatch):
+        [*place.client.follow(refused)]
+
+
 def test_a_pull_that_is_cancelled_with_discard_leaves_nothing(place: Place) -> None:
     name = place.add("lab/discarded", seed=3, bytes_per_second=SLOW)
     with watching(place) as stream:
@@ -176,14 +215,7 @@ def test_a_check(place: Place) -> None:
         ]
         said = place.server.post("verify", model=model["id"])
         assert said["model"] == model["id"]
-        ended = stream.wait_for(
-            lambda event: [
-                each
-                for each in (event["status"]["engine"] or {}).get("ended", ())
-                if each["id"] == said["job"]
-            ]
-        )
-        assert ended
+        stream.wait_for(lambda event: ended(event, said["job"]))
 
 
 def test_a_model_that_is_removed(place: Place) -> None:

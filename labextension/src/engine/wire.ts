@@ -184,6 +184,8 @@ export interface IPullRequest {
   readonly revision?: string | null;
   readonly force?: boolean;
   readonly bytes_per_second?: number;
+  /** Path and SHA-256 of each file, where a lock file says them. */
+  readonly locked?: readonly (readonly [string, string])[];
 }
 
 /** A message of the stream. */

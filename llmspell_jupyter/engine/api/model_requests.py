@@ -25,6 +25,9 @@ _File = Annotated[
     tuple[_Name, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(strict=False)
 ]
 
+#: Path and SHA-256 of the files that a lock file names.
+LockedFiles = Annotated[list[_File], Field(max_length=MOST_ITEMS)]
+
 _SOURCES = inside(
     "sources",
     Sources,
@@ -57,7 +60,7 @@ _PULL = _body(
     revision=(_Word | None, None),
     force=(bool, False),
     bytes_per_second=(_Rate, 0),
-    locked=(Annotated[list[_File], Field(max_length=MOST_ITEMS)], []),
+    locked=(LockedFiles, []),
     background=(bool, False),
 )
 _VERIFY = _body("Verify", model=(_Name, ...), background=(bool, False))
