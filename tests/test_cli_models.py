@@ -149,3 +149,29 @@ def test_mistakes(environment: dict[str, str], arguments: tuple[str, ...], says:
     done = jupyter_llmspell(environment, "model", *arguments)
     assert done.returncode == 1 and says in done.stderr
     assert "Traceback" not in done.stderr and not re.search(r"%[a-z]", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        (("-p", "minimal"), ""),
+        (("-pminimal",), ""),
+        (("--profile=minimal", "--output", "pretty"), "--output pretty "),
+        (("--output=json", "--profile", "minimal"), "--output=json "),
+        (("-c", "minimal.toml"), ""),
+        (("--config=minimal.toml",), ""),
+    ],
+)
+def test_the_hint_of_a_profile_can_be_typed(
+    environment: dict[str, str], tmp_path: Path, before: tuple[str, ...], kept: str
+) -> None:
+    (tmp_path / "minimal.toml").write_text('extends = "minimal"\n')
+    file = str(tmp_path / "minimal.toml")
+    before = tuple(each.replace("minimal.toml", file) for each in before)
+    line = ("model", "pull", "-q", "Q4_0", "llama3@ollama")
+    done = jupyter_llmspell(environment, *before, *line)
+    assert done.returncode == 1
+    hinted = re.search(r"jupyter llmspell (-p ollama .*)", done.stderr)
+    assert hinted and hinted[1] == f"-p ollama {kept}{' '.join(line)}", done.stderr
+    again = jupyter_llmspell(environment, *hinted[1].split())
+    assert "not configured" not in again.stderr and "cannot be used together" not in again.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 
 # A hint that names both has the terminal's line behind the notebook's.
 _BOTH = re.compile(r"%[a-z_]+(?: [^()\n]*?)? ?\(in a terminal: ([^)\n]*)\)")
@@ -15,6 +16,9 @@ _OTHERS = (
     (re.compile(r"%llmspell_config\b"), "jupyter llmspell config show"),
     (re.compile(r"%pip\b"), "pip"),
 )
+# Options before the command: those that take a value, and those that choose what is loaded.
+_CHOOSING = ("-p", "--profile", "-c", "--config")
+_VALUED = (*_CHOOSING, "--output")
 _PROFILE = re.compile(r"%llmspell_profile ([\w-]+)")
 
 
@@ -33,4 +37,21 @@ def this_line() -> str:
 
 
 def _with_profile(match: re.Match[str]) -> str:
-    return f"jupyter llmspell -p {match[1]} {shlex.join(sys.argv[1:])}"
+    words = ["-p", match[1], *_without_profile(sys.argv[1:])]
+    return f"jupyter llmspell {shlex.join(words)}"
+
+
+def _without_profile(words: Sequence[str]) -> Iterator[str]:
+    """What was typed, without the profile or file that it named before the command."""
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            yield word
+            break
+        if word in _VALUED:
+            value = next(rest, "")
+            if word not in _CHOOSING:
+                yield from (word, value)
+        elif not word.startswith(_CHOOSING):
+            yield word
+    yield from rest
