@@ -127,6 +127,7 @@ class Lock:
         """The models of these names; all without any.
 
         Raises:
+            InvalidModelSpec: A name does not follow the grammar.
             ModelNotFound: The file has no such model.
         """
         return [self._one(each) for each in names] if names else list(self.models)
@@ -159,7 +160,8 @@ class Lock:
         return list(self._notes())
 
     def _one(self, name: str) -> Locked:
-        wanted = name.strip().lower().removesuffix("@candle")
+        typed = name.strip()
+        wanted = (typed if spec.is_path(typed) else spec.parse(typed).id).lower()
         fitting = [each for each in self.models if each.spec.lower() == wanted]
         fitting = fitting or [
             each

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmspell_jupyter.errors import LLMSpellError, LockDiffers
+from llmspell_jupyter.errors import LLMSpellError, LockDiffers, ModelNotFound
 from llmspell_jupyter.models import lock
 from llmspell_jupyter.types import Lookup
 from tests.support import hub_server, pulls, tiny_gguf
@@ -67,6 +67,34 @@ def test_another_version_is_a_note(tmp_path: Path) -> None:
     made = lock.Lock((), lock.versions() | {"llmspell-jupyter": "0.0"})
     (note,) = made.check((), tmp_path, Lookup())
     assert note.startswith("llmspell-jupyter: locked with 0.0, here ")
+
+
+NAMED = lock.Lock(
+    tuple(lock.Locked(each, "GGUF", ()) for each in ("./m.gguf", "o/r:Q4_K_M", "tiny:Q8_0")), {}
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("./m.gguf", "./m.gguf"),
+        ("o/r", "o/r:Q4_K_M"),
+        ("O/R:q4_k_m", "o/r:Q4_K_M"),
+        ("hf.co/o/r:Q4_K_M", "o/r:Q4_K_M"),
+        ("hf.co/o/r@candle", "o/r:Q4_K_M"),
+        ("tiny@candle", "tiny:Q8_0"),
+        ("tiny:Q8_0@local", "tiny:Q8_0"),
+    ],
+)
+def test_a_model_is_named_as_everywhere(name: str, found: str) -> None:
+    assert [each.spec for each in NAMED.chosen([name])] == [found]
+
+
+@pytest.mark.parametrize("name", ["o/r:Q8_0", "none", "./x.gguf"])
+def test_a_model_that_is_not_locked_is_named(name: str) -> None:
+    with pytest.raises(ModelNotFound, match="has no model") as caught:
+        NAMED.chosen([name])
+    assert "o/r:Q4_K_M" in caught.value.hint
 
 
 GOOD: dict[str, Any] = {
