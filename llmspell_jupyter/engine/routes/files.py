@@ -124,8 +124,9 @@ async def _lines(job: PullJob) -> AsyncIterator[str]:
         async def following() -> PullProgress | None:
             return await anext(steps, None)
 
-        async for line in events(await following(), following, _values):
-            yield line
+        async with aclosing(events(await following(), following, _values)) as lines:
+            async for line in lines:
+                yield line
 
 
 def _values(progress: PullProgress) -> Iterator[dict[str, Any]]:

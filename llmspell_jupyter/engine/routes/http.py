@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any
 
+import anyio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,8 +29,10 @@ async def events(
     first: Any,
     following: Callable[[], Awaitable[Any]],
     write: Callable[[Any], Iterable[dict[str, Any]]],
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Server-sent events, the last of which is ``[DONE]`` or an error.
+
+    Once it is closed ``following`` does not run any more.
 
     Args:
         first: The first part; None when there is none.
@@ -52,6 +55,10 @@ async def events(
     finally:
         if task is not None:
             task.cancel()
+            # What gives the parts is free to be closed only then. The server cancels a stream
+            # whose client has gone again and again.
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({task})
 
 
 async def json_of(request: Request) -> Any:
