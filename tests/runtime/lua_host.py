@@ -118,14 +118,15 @@ class TestHost:
             self.closed += 1
         return results
 
-    def Test_hold(self, function: Any) -> Generator[Ask, Any, Any]:  # noqa: N802
-        """Holds something meanwhile; to end it takes until ``release`` is set."""
+    def Test_hold(self, slow: bool, function: Any) -> Generator[Ask, Any, Any]:  # noqa: N802
+        """Holds something meanwhile; if ``slow``, to end it takes until ``release`` is set."""
         try:
             with self.session.on_loss(self.lost.set):
                 yield Ask(function)
         finally:
             self.entered.set()
-            self.release.wait(20)
+            if slow is True:
+                self.release.wait(20)
             self.closed += 1
 
     def Agent_rename(self, agent: Agent, name: str) -> Agent:  # noqa: N802

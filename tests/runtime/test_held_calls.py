@@ -10,7 +10,7 @@ from lua_host import Script
 from llmspell_jupyter.errors import Interrupted, ScriptTimeout
 from llmspell_jupyter.runtime import lua
 
-HELD = "held = coroutine.wrap(function() return Test.hold(coroutine.yield) end) held()"
+HELD = "held = coroutine.wrap(function() return Test.hold(false, coroutine.yield) end) held()"
 
 
 def test_a_held_call_is_closed_in_its_own_time(
@@ -18,7 +18,7 @@ def test_a_held_call_is_closed_in_its_own_time(
 ) -> None:
     """The host is busy with it: a script that has stopped is not given up."""
     monkeypatch.setattr(lua, "LUA_GRACE", 0.1)
-    source = "kept = 'yes' Test.hold(function() Test.post('in') while true do end end)"
+    source = "kept = 'yes' Test.hold(true, function() Test.post('in') while true do end end)"
     execution = script.start(source)
     assert next(execution.events()) == ("posted", "in")
     execution.stop("enough")
@@ -33,7 +33,6 @@ def test_a_held_call_is_closed_in_its_own_time(
 
 
 def test_a_stop_leaves_what_a_later_script_goes_on_with(script: Script) -> None:
-    script.host.release.set()
     script(HELD)
     with pytest.raises(ScriptTimeout):
         script("while true do end", timeout=0.1)
@@ -47,7 +46,6 @@ def test_what_a_lost_session_holds_is_ended(
 ) -> None:
     monkeypatch.setattr(lua, "HOST_GRACE", 0.1)
     script(HELD)
-    script.host.release.clear()
     execution = script.start("Test.patient()")
     assert script.host.entered.wait(10)
     assert not script.host.lost.is_set()

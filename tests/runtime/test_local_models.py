@@ -13,7 +13,7 @@ import pytest
 from llmspell_jupyter.errors import DeviceUnavailable, LLMSpellError, ProviderError, RequestError
 from llmspell_jupyter.runtime.runtime import AnswerPart, Runtime
 from llmspell_jupyter.types import LoadOptions, Phase, Progress
-from tests.support.engines import in_this_process, runtime_folder
+from tests.support.engines import in_this_process, runtime_folder, wait_for
 
 # Of the two GPUs the one that this platform never has.
 OTHER, OWN = ("cuda", "metal") if sys.platform == "darwin" else ("metal", "cuda")
@@ -69,8 +69,7 @@ return {phases, metadata}""",
 def test_an_error_of_on_progress_gives_the_load_up(runtime: Runtime) -> None:
     with pytest.raises(LLMSpellError, match="enough"):
         run(runtime, 'LocalLLM.load("echo:slow", function(p) error("enough") end)')
-    status = runtime.engine.status()
-    assert status is not None and not status["jobs"]
+    wait_for(lambda: (runtime.engine.status() or {}).get("jobs") == [])
 
 
 def test_vectors(runtime: Runtime) -> None:
