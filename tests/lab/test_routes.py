@@ -17,11 +17,12 @@ import pytest
 
 from llmspell_jupyter.config import profiles
 from llmspell_jupyter.models import catalog
-from llmspell_jupyter.types import Lookup
+from llmspell_jupyter.types import LoadRequest, Lookup
 from tests.lab.conftest import Place
 from tests.lab.routes import DONE, READ
 from tests.support.engines import PATIENCE, SMOLLM2, attach, connection_file, wait_for
 from tests.support.jupyter_servers import server
+from tests.support.tiny_gguf import write_tiny_gguf
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -78,6 +79,8 @@ def test_profiles_and_where_a_value_comes_from(place: Place) -> None:
 
 
 def test_what_is_wrong_is_said_with_what_to_do(place: Place) -> None:
+    # A load that waits for an engine to start is not refused at once.
+    assert place.client.status(start_engine=True)
     for path, body, status, kind in (
         ("load", {}, 400, "RequestError"),
         ("load", {"model": 8}, 400, "RequestError"),
@@ -100,6 +103,26 @@ def test_what_is_wrong_is_said_with_what_to_do(place: Place) -> None:
     ):
         answer = place.server.http.get("config/explain", params=query)
         assert (answer.status_code, answer.json()["type"]) == (400, kind), answer.text
+
+
+def test_a_model_that_was_loaded_by_its_path_is_ejected_by_it(place: Place) -> None:
+    # Longer than any name.
+    folder = Path(place.environment["HOME"], *["f" * 200] * 3)
+    folder.mkdir(parents=True)
+    path = str(write_tiny_gguf(folder / "own.gguf", seed=3))
+    assert place.server.post("unload", model=path) == {"unloaded": 0}
+    [*place.client.load(LoadRequest(path))]
+    assert path in loaded(place)
+    assert place.server.post("unload", model=f"{path}/../own.gguf") == {"unloaded": 0}
+    assert place.server.post("unload", model=path) == {"unloaded": 1}
+    assert path not in loaded(place)
+    answer = place.server.http.post("load", json={"model": path[:200]})
+    assert (answer.status_code, answer.json()["type"]) == (400, "RequestError")
+
+
+def loaded(place: Place) -> list[str]:
+    """What the engine holds."""
+    return [each["model"] for each in place.client.status()["workers"]]
 
 
 def test_judging_searching_and_what_is_known(place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -82,6 +83,19 @@ def test_load_and_eject(opened: Lab) -> None:
         expect(side.panel.get_by_role("status").first).to_contain_text("has left the memory")
         with engine() as running:
             assert running and not running.status()["workers"]
+
+
+def test_what_was_loaded_by_its_path_is_ejected(opened: Lab, tmp_path: Path) -> None:
+    path = str(write_tiny_gguf(tmp_path / "own.gguf"))
+    with beside(opened, "path", "%load_ext llmspell_jupyter", f"%model_load {path}") as side:
+        side.book.run_to_end(0)
+        side.book.run_to_end(1)
+        row = side.installed(path)
+        expect(row).to_contain_text("ready")
+        side.picture("loaded-by-path")
+        row.get_by_role("button", name=f"Eject {path} from memory").click()
+        expect(row).to_have_count(0)
+        expect(side.panel.get_by_role("status").first).to_contain_text("has left the memory")
 
 
 def test_verify_says_that_all_is_well(opened: Lab) -> None:
