@@ -20,7 +20,9 @@ export class Follower {
   constructor(
     private readonly client: RecallClient,
     private readonly cells: CellList,
-  ) {}
+  ) {
+    cells.changed.connect(this.onCells);
+  }
 
   /** Emitted when a cell shows all of an execution that is over. */
   readonly finished = new Signal<this, string>(this);
@@ -62,6 +64,7 @@ export class Follower {
   /** Leave all alone. */
   end(): void {
     this.ended = true;
+    this.cells.changed.disconnect(this.onCells);
     for (const each of this.shown.values()) {
       each.release();
     }
@@ -96,6 +99,7 @@ export class Follower {
         this.records.delete(id);
       }
     }
+    this.busy = news.busy;
     const latest = this.latest();
     for (const [cell, shown] of [...this.shown]) {
       if (latest.get(cell)?.id !== shown.id) {
@@ -104,17 +108,27 @@ export class Follower {
       }
     }
     for (const record of latest.values()) {
-      this.show(record, news.busy, changed.has(record.id));
+      this.show(record, changed.has(record.id));
     }
   }
 
-  private show(record: IRecord, busy: boolean, isChanged: boolean): void {
+  /** A cell that was deleted may be back, and one that is moved gets another model. */
+  private readonly onCells = (): void => {
+    // Outputs that are set amid the change are there twice afterwards.
+    queueMicrotask(() => {
+      for (const record of this.latest().values()) {
+        if (!this.whole.has(record.id) && !this.ended) {
+          this.show(record, false);
+        }
+      }
+    });
+  };
+
+  private show(record: IRecord, isChanged: boolean): void {
     let shown = this.shown.get(record.cell);
-    // A cell that is moved gets another model.
     if (shown === undefined || shown.model.isDisposed) {
       const model = this.find(record.cell);
       if (model === null) {
-        this.left.add(record.cell);
         return;
       }
       shown = new RecalledCell(model, record.id);
@@ -122,11 +136,12 @@ export class Follower {
       isChanged = true;
     }
     if (record.state === 'waiting') {
-      shown.wait(busy);
+      shown.wait(this.busy);
     } else if (isChanged && record.code !== null) {
       if (!shown.show(record, record.code)) {
         this.leave(record.cell);
       } else if (record.state === 'over') {
+        this.whole.add(record.id);
         this.finished.emit(record.id);
       }
     }
@@ -164,6 +179,9 @@ export class Follower {
   private readonly records = new Map<string, IRecord>();
   private readonly shown = new Map<string, RecalledCell>();
   private readonly left = new Set<string>();
+  /** Executions of which a cell has shown all. */
+  private readonly whole = new Set<string>();
+  private busy = false;
   private ended = false;
 }
 

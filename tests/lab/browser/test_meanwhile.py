@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import nbformat
+import pytest
+from playwright.sync_api import Response
 
-from tests.lab.browser.streams import Gate, texts, wait_for_word, wait_until_whole, whole
+from tests.lab.browser.streams import WORDS, Gate, texts, wait_for_word, wait_until_whole, whole
 from tests.support.browser import Lab, LabNotebook
 
 # Words before the page is loaded again, and those that come while nothing else is done.
@@ -72,3 +74,26 @@ def test_another_page_renames_the_notebook(opened: Lab) -> None:
         _wait_for_path(book, "elsewhere-renamed.ipynb")
         gate.open()
         wait_until_whole(book)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["while it runs", "after its end"])
+def test_the_cell_is_deleted_and_comes_back(opened: Lab, ended: bool) -> None:
+    with _recalled(opened, f"undone-{ended}") as (book, gate):
+        command = "name => window.jupyterapp.commands.execute(`notebook:${name}`)"
+        book.page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 0;")
+        book.page.evaluate(command, "delete-cell")
+        assert book.page.locator(".jp-CodeCell").count() == 1
+        with book.page.expect_response(lambda answer: _tells(answer, ended=ended)):
+            gate.open(WORDS if ended else 100)
+        book.page.evaluate(command, "undo-cell-action")
+        if not ended:
+            wait_for_word(book, 99)
+            gate.open()
+        wait_until_whole(book)
+
+
+def _tells(answer: Response, *, ended: bool) -> bool:
+    """Whether a page is told what a cell has put out, or its end."""
+    return "/llmspell/api/streams/" in answer.url and any(
+        not ended or each["state"] == "over" for each in answer.json().get("executions", ())
+    )
