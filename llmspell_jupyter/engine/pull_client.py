@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import queue
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from urllib.parse import quote
@@ -28,10 +27,14 @@ from llmspell_jupyter.errors import (
 )
 from llmspell_jupyter.types import PullProgress
 
-# How long an engine may take to end a job that was cancelled; nobody waits longer for it.
-_END_SECONDS = 5.0
+# An engine ends a job at once, unless it hangs; nobody waits longer for it.
+_END_SECONDS = 2.0
 
 _CANCEL_SECONDS = 10.0
+
+_LINGERS = """The download or check may still go on. To see, type: %llmspell_status \
+(in a terminal: jupyter llmspell engine status)
+To end it or to go on with it, type the same line again."""
 
 
 class Pull:
@@ -56,12 +59,14 @@ class Pull:
         self._job = ""
         self._model = model
         self._over = False
+        self._cancelled = False
+        self._lingering: Interrupted | None = None
         self._steps: queue.SimpleQueue[PullProgress | LLMSpellError | None] = queue.SimpleQueue()
-        self._cancelled_at: float | None = None
-        # The next two are the event loop's: whether the engine may know of this, and who waits
-        # for the job's id.
+        # The next three are the event loop's: whether the engine may know of this, and who waits
+        # for the job's id and for the end of watching.
         self._sent = False
         self._told = asyncio.Event()
+        self._left = asyncio.Event()
         self._future: Future[None] = portal.start_task_soon(self._run)
 
     @property
@@ -69,8 +74,13 @@ class Pull:
         """Id of the engine's job; empty until the engine has said it."""
         return self._job
 
+    @property
+    def lingering(self) -> Interrupted | None:
+        """What is told of a job that was cancelled and may go on; None as far as is known."""
+        return None if self._over else self._lingering
+
     def __iter__(self) -> Iterator[PullProgress]:
-        while not self._is_overdue():
+        while True:
             try:
                 step = self._steps.get(timeout=TURN_SECONDS)
             except queue.Empty:
@@ -82,38 +92,61 @@ class Pull:
             if isinstance(step, LLMSpellError):
                 raise step
             yield step
-        self.detach()
-        raise Interrupted(
-            f"{self._model} was cancelled; the engine has not ended its job yet.",
-            data={"job": self._job},
-        )
 
     def cancel(self) -> None:
-        """End the job, for all who watch it; nothing happens when it has ended."""
-        if self._cancelled_at is None and not self._over:
-            self._cancelled_at = time.monotonic()
+        """End the job, for all who watch it; nothing happens when it has ended.
+
+        The iteration ends in two seconds at the latest; the job ends as soon as the engine hears
+        of it, also when nobody iterates any more.
+        """
+        if not self._cancelled and not self._over:
+            self._cancelled = True
             with contextlib.suppress(RuntimeError):  # The portal has been closed.
                 self._portal.start_task_soon(self._cancel)
 
     def detach(self) -> None:
         """Only stop watching; the iteration ends. A job that has begun goes on."""
-        self._future.cancel()
-        # A task that was never started has nobody else to say that it is over.
         self._steps.put(None)
+        with contextlib.suppress(RuntimeError):
+            self._portal.start_task_soon(self._leave)
 
-    def _is_overdue(self) -> bool:
-        since = self._cancelled_at
-        return since is not None and time.monotonic() - since > _END_SECONDS
+    async def _leave(self) -> None:
+        if self._sent:
+            # A cancel that comes later needs the job's id.
+            await self._told.wait()
+        if not self._cancelled:
+            self._future.cancel()
 
     async def _cancel(self) -> None:
         if not self._sent:
             self._steps.put(Interrupted(f"{self._model} was cancelled before it began."))
             self._future.cancel()
             return
-        await self._told.wait()
-        if self._job:
-            with contextlib.suppress(LLMSpellError):
+        late = asyncio.get_running_loop().call_later(_END_SECONDS, self._give_up)
+        try:
+            # The engine begins a job also for a client that has left; only its id ends it.
+            await self._told.wait()
+            if self._job:
                 await exchange.values(start.find, cancellation(self._job, seconds=_CANCEL_SECONDS))
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await self._left.wait()
+        except Exception:
+            # Whatever it is, the job may go on.
+            self._give_up()
+        finally:
+            late.cancel()
+            self._future.cancel()
+
+    def _give_up(self) -> None:
+        """End the iteration without the job's end."""
+        if self._lingering is None:
+            self._lingering = Interrupted(
+                f"{self._model} was cancelled; the engine has not ended its job yet.",
+                hint=_LINGERS,
+                data={"job": self._job},
+            )
+            self._steps.put(self._lingering)
+            self._steps.put(None)
 
     async def _run(self) -> None:
         try:
@@ -130,6 +163,7 @@ class Pull:
             self._steps.put(EngineError(f"The engine cannot be used: {error!r}."))
         finally:
             self._told.set()
+            self._left.set()
             self._steps.put(None)
 
     async def _progress(self) -> AsyncIterator[PullProgress]:

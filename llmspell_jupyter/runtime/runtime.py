@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# An engine ends a job at once, unless it hangs; nobody waits longer for it.
-_END_SECONDS = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class AnswerPart:
@@ -326,8 +323,12 @@ class Runtime:
             if not over:
                 pull.cancel()
                 # Whoever pulls the same next shall not join what is about to end.
-                _wait_for_end(pull)
+                with suppress(LLMSpellError):
+                    for _ in pull:
+                        pass
             show(PullPart(number, None, pull.cancel))
+            if pull.lingering:
+                self.write(f"{pull.lingering}\n")
 
     def _stoppable(self, cancel: Callable[[], object]) -> AbstractContextManager[None]:
         """A block in which a stop of the script that calls, if one does, calls ``cancel``."""
@@ -336,19 +337,6 @@ class Runtime:
     def _calling_lua(self) -> LuaSession | None:
         """The Lua session when it is a script that calls, None when Python code does."""
         return self._lua if threading.current_thread() is self._lua_thread else None
-
-
-def _wait_for_end(pull: Pull) -> None:
-    """Wait for a job that was cancelled, not long."""
-    timer = threading.Timer(_END_SECONDS, pull.detach)
-    timer.daemon = True
-    timer.start()
-    try:
-        with suppress(LLMSpellError):
-            for _ in pull:
-                pass
-    finally:
-        timer.cancel()
 
 
 def _log_notes(event: AnswerPart) -> None:

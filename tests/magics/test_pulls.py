@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support import hub_server, tiny_gguf
+from tests.support.engine_proxy import engine_proxy
 from tests.support.engines import RunningEngine, runtime_folder, started, wait_for
 from tests.support.hub_server import Hub
 from tests.support.kernels import Output, notebook
@@ -81,6 +82,23 @@ def test_ctrl_c_ends_the_cell_and_the_pull_and_the_same_line_goes_on(room: Room)
         served = room.hub.served(KEY)
         assert f"{ID} is ready: " in book.good(PULL).stdout
         assert room.hub.served(KEY) - served < room.size - MIB
+
+
+def test_ctrl_c_before_the_engine_has_answered_ends_the_pull_all_the_same(room: Room) -> None:
+    room.drip()
+    with engine_proxy(room.engine) as proxy, notebook(**room.engine.environment) as book:
+        held = proxy.hold("POST /api/pull")
+        request = book.begin(PULL)
+        wait_for(room.engine.jobs)
+        book.interrupt()
+        output = book.finish(request)
+        assert output.error == "Interrupted"
+        assert f"The same line goes on: {PULL}" in output.traceback
+        assert "has not ended its job yet" in output.stdout
+        assert "%llmspell_status" in output.stdout
+        assert room.engine.jobs()
+        held.set()
+        wait_for(lambda: not room.engine.jobs())
 
 
 def test_in_the_background_it_outlives_the_kernel(room: Room) -> None:

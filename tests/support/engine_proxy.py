@@ -14,10 +14,6 @@ from llmspell_jupyter.engine import connection as connections
 from tests.support.engines import PATIENCE, RunningEngine, connection_file
 
 
-class Break(Exception):
-    """Raised instead of an answer: the connection is closed."""
-
-
 class EngineProxy:
     """What tests look at and set up.
 
@@ -32,6 +28,7 @@ class EngineProxy:
         self.before: dict[str, Callable[[], object]] = {}
         self._engine = engine
         self._listener = listener
+        self._cut: set[str] = set()
         self._ends = threading.Event()
 
     def hold(self, request: str) -> threading.Event:
@@ -46,12 +43,8 @@ class EngineProxy:
         return event
 
     def cut(self, request: str) -> None:
-        """Close the connection instead of an answer to this request."""
-
-        def cut() -> None:
-            raise Break
-
-        self.before[request] = cut
+        """Close the connection once it has this request, of which the engine hears nothing."""
+        self._cut.add(request)
 
     def stop_listening(self) -> None:
         """Refuse further connections, as an engine does that has ended."""
@@ -77,25 +70,21 @@ class EngineProxy:
             head = client.recv(64 * 1024)
             request = head.split(b"?")[0].split(b" HTTP/")[0].decode()
             self.asked.append(request)
+            if request in self._cut:
+                return
             engine.sendall(head)
             # The rest of the request, and the end of a client that leaves.
             threading.Thread(target=_copy, args=(client, engine), daemon=True).start()
-            try:
-                self.before.get(request, bool)()
-                _copy(engine, client)
-            except Break:
-                _shut(client, engine)
+            if before := self.before.get(request):
+                before()
+            _copy(engine, client)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while block := source.recv(64 * 1024):
             target.sendall(block)
-    _shut(source, target)
-
-
-def _shut(*sockets: socket.socket) -> None:
-    for each in sockets:
+    for each in (source, target):
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
 
