@@ -25,7 +25,7 @@ from llmspell_jupyter.engine.speed import Speeds
 from llmspell_jupyter.engine.supervisor import Supervisor
 from llmspell_jupyter.engine.worker_process import WorkerProcess
 from llmspell_jupyter.errors import EngineBusy
-from llmspell_jupyter.models import store
+from llmspell_jupyter.models import spec, store
 from llmspell_jupyter.types import (
     Chunk,
     Completion,
@@ -158,7 +158,7 @@ class Engine:
             works = f"{len(busy)} {'request' if len(busy) == 1 else 'requests'}"
             raise EngineBusy(
                 f"{model.id} works on {works}.",
-                hint=f"Wait for it, or end it; type: %model_unload {model.id} --force",
+                hint=f"Wait for it, or end it; type: %model_unload {spec.typed(model.id)} --force",
                 data={"model": model.id, "requests": len(busy)},
             )
         # Before those who use it leave: with the last of them a load ends by itself.

@@ -192,7 +192,7 @@ class ModelFiles:
         if works or self._supervisor.model(str(model.path)) is not None:
             raise EngineBusy(
                 f"{model.id} {'works' if works else 'is loaded'}.",
-                hint=f"Type: %model_unload {model.id}",
+                hint=f"Type: %model_unload {spec.typed(model.id)}",
                 data=facts,
             )
 
@@ -218,7 +218,7 @@ def _pulling(request: PullRequest) -> tuple[Hashable, Work, Discard | None]:
     if wanted.kind == "path":
         raise InvalidModelSpec(
             f"{request.model} is a path: what lies there needs no pull.",
-            hint=f"To load it, type: %model_load {request.model}",
+            hint=f"To load it, type: %model_load {spec.typed(request.model)}",
         )
     from llmspell_jupyter.models import pull
 

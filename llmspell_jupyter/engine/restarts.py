@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from llmspell_jupyter.errors import SEE_LOGS, CrashLoop, LLMSpellError, WorkerDied
+from llmspell_jupyter.models import spec
 
 #: Deaths in a row after which no further process is started.
 MOST = 5
@@ -68,7 +69,7 @@ class Restarts:
             f"{self._model} is not started again: its process died {self.deaths} times in a row, "
             f"before it had answered anything. The last time:\n{last.message}",
             hint=f"{SEE_LOGS if again else last.hint}\n"
-            f"Once the cause is mended, type: %model_load {self._model}",
+            f"Once the cause is mended, type: %model_load {spec.typed(self._model)}",
             data={
                 "model": self._model,
                 "deaths": self.deaths,

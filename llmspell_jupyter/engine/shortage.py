@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from llmspell_jupyter.engine.memory import Room
 from llmspell_jupyter.errors import NotEnoughMemory
+from llmspell_jupyter.models import spec
 from llmspell_jupyter.models.need import Need
 from llmspell_jupyter.types import ModelInfo
 
@@ -50,7 +51,7 @@ def not_enough(
         if (leaving := need.total - short_by - found.free) > 0:
             there += f", and {_down(leaving, unit)} more without the models that are idle"
         if loaded:
-            largest = max(loaded, key=lambda each: loaded[each])
+            largest = spec.typed(max(loaded, key=lambda each: loaded[each]))
             sizes = ", ".join(f"{each} ({_amount(size)})" for each, size in loaded.items())
             hint += f" In use or pinned: {sizes}; type: %model_unload {largest} --force"
     return NotEnoughMemory(

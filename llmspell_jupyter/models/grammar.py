@@ -131,6 +131,15 @@ def quantization_of(file: str) -> str | None:
     return None
 
 
+def typed(name: str) -> str:
+    """A name as it is typed after a command: in quotes where it is a path with spaces.
+
+    >>> typed("tinyllama"), typed("/my models/a.gguf")
+    ('tinyllama', '"/my models/a.gguf"')
+    """
+    return f'"{name}"' if any(map(str.isspace, name)) else name
+
+
 def means_quantization(word: str, kind: str) -> bool:
     """Whether a user's word means a quantisation, in any case; ``q4`` means each of 4 bits.
 

@@ -20,6 +20,7 @@ from llmspell_jupyter.models.grammar import (
     read,
     split_provider,
     split_variant,
+    typed,
 )
 from llmspell_jupyter.models.spec_paths import (
     commit,
@@ -53,6 +54,7 @@ __all__ = [
     "repository_of",
     "split_provider",
     "split_variant",
+    "typed",
 ]
 
 

@@ -333,7 +333,7 @@ class LocalModels:
         if wanted.kind == "path":
             raise RequestError(
                 f"{name} is a path: what lies there needs no pull.",
-                hint=f"Load it: %model_load {name}",
+                hint=f"Load it: %model_load {spec.typed(name)}",
             )
         backend = wanted.backend or wanted.provider or self._default_backend()
         settings = self._runtime.provider(backend).settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from llmspell_jupyter.models import store
 from llmspell_jupyter.types import AvailableModel, ModelInfo
 
 # Stores whose models are this user's to remove.
@@ -110,7 +111,8 @@ def _is_loadable(backend: str) -> bool:
 def _names_of_model(model: ModelInfo) -> Iterator[str]:
     yield model.id.lower()
     if model.repository:
-        suffix = f":{model.quantization}" if model.format == "GGUF" and model.quantization else ""
+        kind = store.quantization_of(model) if model.format == "GGUF" else None
+        suffix = f":{kind}" if kind else ""
         yield f"{model.repository}{suffix}".lower()
 
 

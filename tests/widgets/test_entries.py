@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmspell_jupyter.models.available import available
-from llmspell_jupyter.types import Lookup, Sources
+from llmspell_jupyter.types import AvailableModel, Lookup, ModelInfo, Sources
 from llmspell_jupyter.widgets import entries, looks
 from llmspell_jupyter.widgets.entries import Entry
 from llmspell_jupyter.widgets.state import State
@@ -41,3 +41,22 @@ def test_what_the_catalog_offers_can_be_pulled(search: str, tmp_path: Path) -> N
     entry = next(each for each in entries.merged([], found) if each.id == "tinyllama")
     look = looks.look(State(entries={entry.key: entry}), entry)
     assert (look.state, look.verb, look.able) == ("available", "Pull", True)
+
+
+def test_a_file_made_in_another_way_is_not_the_usual_one() -> None:
+    """Its header says what the usual file's says; its name tells them apart."""
+    model = ModelInfo(
+        id="owner/name:UD-Q4_K_XL",
+        backend="candle",
+        path=Path("m-UD-Q4_K_XL.gguf"),
+        format="GGUF",
+        size_bytes=1,
+        modified_at=0,
+        quantization="Q4_K_M",
+        store="hub",
+        repository="owner/name",
+    )
+    offer = AvailableModel("hf.co/owner/name", "candle", "hub", quantizations=("Q4_K_M",))
+    here, there = entries.merged([model], [offer])
+    assert (here.id, here.installed) == (model.id, True)
+    assert (there.id, there.installed) == ("hf.co/owner/name", False)

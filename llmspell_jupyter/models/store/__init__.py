@@ -23,11 +23,17 @@ from llmspell_jupyter.config import paths
 from llmspell_jupyter.errors import BadModelFile, ModelNotFound, UnsafeFormat
 from llmspell_jupyter.models import describe, spec
 from llmspell_jupyter.models.store import bundled, folders, hub_cache, ollama_files, repairs
-from llmspell_jupyter.models.store.choosing import Wanted, choose, is_named, not_found
+from llmspell_jupyter.models.store.choosing import (
+    Wanted,
+    choose,
+    is_named,
+    not_found,
+    quantization_of,
+)
 from llmspell_jupyter.models.store.places import Place, described
 from llmspell_jupyter.types import Lookup, ModelInfo, ModelSpec
 
-__all__ = ["ECHO", "choose", "explain", "installed", "is_named", "resolve"]
+__all__ = ["ECHO", "choose", "explain", "installed", "is_named", "quantization_of", "resolve"]
 
 #: Model that repeats what it is told; needs no weights and is not listed.
 ECHO = ModelInfo(

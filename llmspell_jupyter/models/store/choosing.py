@@ -180,13 +180,21 @@ def _fits(info: ModelInfo, wanted: ModelSpec) -> bool:
     )
 
 
-def _quantizations(info: ModelInfo) -> frozenset[str]:
-    """The rest of its variant, and how its numbers are held, in lower case.
+def quantization_of(info: ModelInfo) -> str | None:
+    """How the numbers of a model are held, such as ``Q4_K_M``; None when nothing tells.
 
-    The latter is what its id tells, else its file's name, else the file's header: files that are
-    made in another way than usual have the header of the usual ones.
+    It is what its id tells, else its file's name, else the file's header: files that are made in
+    another way than usual have the header of the usual ones.
     """
-    _, rest = spec.split_variant(_parsed(info.id).variant)
-    told = (each and spec.quantization_of(each) for each in (rest, info.path.name))
-    kind = next(filter(None, told), info.quantization)
-    return frozenset(text.lower() for text in (rest, kind) if text)
+    told = (each and spec.quantization_of(each) for each in (_rest(info), info.path.name))
+    return next(filter(None, told), info.quantization)
+
+
+def _quantizations(info: ModelInfo) -> frozenset[str]:
+    """The rest of its variant, and how its numbers are held, in lower case."""
+    return frozenset(text.lower() for text in (_rest(info), quantization_of(info)) if text)
+
+
+def _rest(info: ModelInfo) -> str | None:
+    """Its variant without the size."""
+    return spec.split_variant(_parsed(info.id).variant)[1]
