@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from llmspell_jupyter.engine import dispatch, frames, messages, shortage
 from llmspell_jupyter.engine.backend import LAST, Embedded, Event, Failed, Finished, Token
+from llmspell_jupyter.engine.child_process import ChildProcess
 from llmspell_jupyter.errors import (
     BadModelFile,
     EngineError,
@@ -33,6 +34,9 @@ _log = logging.getLogger(__name__)
 _TAIL_LINES = 60
 _LONGEST_LINE = 1_000
 _SHOWN_LINES = 5
+
+# What a process has to end in once it is of no use, and its last words to arrive once it has ended.
+_GRACE_SECONDS = 1.0
 
 # How a library ends that was built for another processor.
 _MISFITS = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGFPE"}
@@ -75,7 +79,7 @@ class WorkerProcess:
         self.load_ms = 0.0
         self.state: Literal["loading", "ready", "dead"] = "loading"
         self.answered = 0
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ChildProcess | None = None
         self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loaded.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._abandoned = False
@@ -101,7 +105,9 @@ class WorkerProcess:
     async def _start(self) -> None:
         try:
             await self._spawn()
-        except OSError as error:
+        except Exception as error:
+            # Whatever it is: those who wait for the model would wait for ever.
+            self.abandon()
             self.state = "dead"
             self._loaded.set_exception(
                 EngineError(
@@ -112,11 +118,8 @@ class WorkerProcess:
 
     async def _spawn(self) -> None:
         started = time.monotonic()
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await ChildProcess.start(
             *(sys.executable, "-m", "llmspell_jupyter.engine.worker"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
             # On an abort ggml forks children to print a backtrace; they outlive the worker and
             # keep its pipes open.
             env=os.environ | {"GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"},
@@ -156,8 +159,7 @@ class WorkerProcess:
         """Give a load up: the process ends at once."""
         self._abandoned = True
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self._process.kill()
 
     async def answer(self, request_id: str, request: ModelRequest) -> AsyncGenerator[Event, None]:
         """The events of one request, the last of which is its result.
@@ -202,40 +204,35 @@ class WorkerProcess:
             await self._starting
         if self._process is None:
             return
-        assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 1)
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+            await asyncio.wait_for(self._process.wait(), _GRACE_SECONDS)
+        self._process.kill()
         if self._watch is not None:
             await self._watch
 
     def _send(self, message: dict[str, Any]) -> None:
         # Not drained: frames are small and the worker always reads. A dead worker is noticed
-        # where its output ends.
-        assert self._process is not None and self._process.stdin is not None
+        # by its end.
+        assert self._process is not None
         if not self._process.stdin.is_closing():
             self._process.stdin.write(frames.encode(message))
 
     async def _run(self, started: float) -> None:
         """Carry messages until the process ends."""
-        assert self._process is not None
-        log = asyncio.create_task(self._keep_log())
-        try:
-            await self._receive(started)
-        except Exception as error:
-            # Whatever a message of its does to this side, nothing more of it can be trusted.
-            self._tail.append(f"unreadable message: {error!r}"[:_LONGEST_LINE])
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-        # From here on requests are for the next worker.
+        process = self._process
+        assert process is not None
+        pipes = {
+            asyncio.create_task(self._listen(process, started)),
+            asyncio.create_task(self._keep_log(process)),
+        }
+        await process.wait()
         self.state = "dead"
-        await self._process.wait()
-        # The log may be held open by a grandchild; the last lines are there long before.
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(log, 1)
+        # A grandchild may hold the pipes open; the last words are there long before.
+        _, open_still = await asyncio.wait(pipes, timeout=_GRACE_SECONDS)
+        for each in open_still:
+            each.cancel()
+        process.close()
         loading = not self._loaded.done()
         death = (self._verdict() if loading else None) or self._obituary()
         self._ended(self, None if self._stopping or self._abandoned else death)
@@ -244,9 +241,22 @@ class WorkerProcess:
         for request_id, events in self._requests.items():
             events.put_nowait(Failed(request_id, death))
 
-    async def _receive(self, started: float) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        while (message := await frames.receive(self._process.stdout)) is not None:
+    async def _listen(self, process: ChildProcess, started: float) -> None:
+        """Take its messages until there are no more, which it does not outlive."""
+        try:
+            await self._receive(process, started)
+        except Exception as error:
+            # Whatever a message of its does to this side, nothing more of it can be trusted.
+            self._tail.append(f"unreadable message: {error!r}"[:_LONGEST_LINE])
+            process.kill()
+        # From here on requests are for the next worker.
+        self.state = "dead"
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+        process.kill()
+
+    async def _receive(self, process: ChildProcess, started: float) -> None:
+        while (message := await frames.receive(process.stdout)) is not None:
             if "loading" in message:
                 self._loading = messages.loading_from_wire(message)
                 self._moved.set()
@@ -257,7 +267,8 @@ class WorkerProcess:
             elif "loaded" in message:
                 self.facts = messages.facts_from_wire(message)
                 self.load_ms = (time.monotonic() - started) * 1000
-                self.state = "ready"
+                if self.state == "loading":
+                    self.state = "ready"
                 self._loaded.set_result(None)
             else:
                 event = messages.event_from_wire(message)
@@ -265,16 +276,15 @@ class WorkerProcess:
                 if waiting := self._requests.get(event.request_id):
                     waiting.put_nowait(event)
 
-    async def _keep_log(self) -> None:
-        assert self._process is not None and self._process.stderr is not None
+    async def _keep_log(self, process: ChildProcess) -> None:
         pending = b""
-        while block := await self._process.stderr.read(65536):
+        while block := await process.stderr.read(65536):
             *lines, pending = (pending + block).split(b"\n")
             pending = pending[:_LONGEST_LINE]
             for line in lines:
                 text = line[:_LONGEST_LINE].decode("utf-8", "backslashreplace").rstrip()
                 self._tail.append(text)
-                _log.info("worker %s: %s", self._process.pid, text)
+                _log.info("worker %s: %s", process.pid, text)
 
     def _verdict(self) -> BadModelFile | NotEnoughMemory | None:
         """What a death while loading says of the model; None if nothing."""
