@@ -243,9 +243,8 @@ class Runtime:
 
     def write(self, text: str) -> None:
         """Show text of a global in the cell, in order with what the script prints."""
-        if lua := self._calling_lua():
-            lua.post(Printed(text))
-        else:
+        lua = self._calling_lua()
+        if lua is None or not lua.post(Printed(text)):
             print(text, end="")
 
     def follow(self, answer: Answer) -> dict[str, Any]:
@@ -302,22 +301,30 @@ class Runtime:
     def fetching(self, pull: Pull) -> Iterator[Iterator[PullProgress]]:
         """The progress of a pull or a check, shown as it is iterated.
 
-        Leaving the block before its end cancels it, and so does a stop of the script.
+        Leaving the block before its end cancels it, and so does a stop of a script that waits for
+        it.
         """
         number = next(self._numbers)
         lua = self._calling_lua()
-        show = lua.post if lua else self.show_pull
+        show = held.to_cell(lua, self.show_pull)
         over = False
 
         def steps() -> Iterator[PullProgress]:
             nonlocal over
-            for progress in pull:
+            for progress in held.waited_for(lua, pull, pull.cancel):
                 show(PullPart(number, progress, pull.cancel))
                 yield progress
             over = True
 
+        def end() -> None:
+            show(PullPart(number, None, pull.cancel))
+
+        def lose() -> None:
+            pull.cancel()
+            end()
+
         try:
-            with self._stoppable(pull.cancel):
+            with held.until_lost(lua, lose):
                 yield steps()
         finally:
             if not over:
@@ -326,7 +333,7 @@ class Runtime:
                 with suppress(LLMSpellError):
                     for _ in pull:
                         pass
-            show(PullPart(number, None, pull.cancel))
+            end()
             if pull.lingering:
                 self.write(f"{pull.lingering}\n")
 

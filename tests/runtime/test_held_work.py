@@ -1,4 +1,4 @@
-"""Answers and pulls that a script holds in a coroutine: who goes on with them, and who ends them."""
+"""Answers that a script holds in a coroutine: who goes on with them, and who ends them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from llmspell_jupyter.runtime.runtime import AnswerPart, Runtime
 from tests.support.engines import (
     RunningEngine,
     in_this_process,
-    python,
     runtime_folder,
     started,
     wait_for,
 )
+from tests.support.stuck import STUCK, shown_last
 
 #: A stream of a minute; ``more()`` gives its next piece of text.
 ANSWER = """
@@ -27,36 +27,6 @@ local agent = Agent.builder():model("smollm2"):max_tokens(4000):build()
   return agent:invokeStream("Tell me a long story.", coroutine.yield)
 end)
 return more().index"""
-
-#: Longer in one call than a script that was stopped is waited for.
-STUCK = "string.find(('a'):rep(60), ('a?'):rep(60) .. ('a'):rep(60))"
-
-STUCK_PROGRAM = """
-import os, sys
-from llmspell_jupyter.errors import Interrupted
-from llmspell_jupyter.runtime.host import Printed
-from llmspell_jupyter.runtime.runtime import Runtime
-from tests.support.engines import wait_for
-
-runtime = Runtime()
-shown = []
-runtime.show = runtime.show_pull = shown.append
-execution = runtime.start_lua(sys.argv[1], "cell[1]")
-for event in execution.events():
-    shown.append(event)
-    if isinstance(event, Printed):
-        execution.stop("enough")
-try:
-    execution.result()
-except Interrupted as error:
-    assert error.data["lost"]
-    wait_for(lambda: not runtime.engine.status()["jobs"])
-    last = shown[-1]
-    print(type(last).__name__, getattr(last, "part", None) or getattr(last, "progress", None))
-sys.stdout.flush()
-# The call that is stuck goes on.
-os._exit(0)
-"""
 
 
 @dataclass
@@ -78,13 +48,6 @@ class Room:
                 execution.stop("enough")
         with pytest.raises(Interrupted, match=r"^enough$"):
             execution.result()
-
-    def stuck(self, source: str) -> str:
-        """What is shown last of a script that prints and is lost, in a program of its own."""
-        program = python(self.engine.environment, "-c", STUCK_PROGRAM, source)
-        out, errors = program.communicate(timeout=60)
-        assert not program.returncode, errors
-        return out.strip()
 
 
 @pytest.fixture
@@ -148,5 +111,5 @@ def test_an_answer_that_a_reset_ends_is_shown_to_end(room: Room) -> None:
 def test_an_answer_ends_when_its_callback_is_stuck(room: Room) -> None:
     source = f"""local agent = Agent.builder():model("smollm2"):max_tokens(4000):build()
 agent:invokeStream("Tell me a long story.", function() print('in') {STUCK} end)"""
-    assert room.stuck(source) == "AnswerPart None"
+    assert shown_last(room.engine, source) == "AnswerPart None"
     assert not room.engine.jobs()
