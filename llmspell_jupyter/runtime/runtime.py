@@ -327,13 +327,16 @@ class Runtime:
             with held.until_lost(lua, lose):
                 yield steps()
         finally:
-            if not over:
-                pull.cancel()
-                # Whoever pulls the same next shall not join what is about to end.
-                with suppress(LLMSpellError):
-                    for _ in pull:
-                        pass
-            end()
+            try:
+                if not over:
+                    pull.cancel()
+                    # Whoever pulls the same next shall not join what is about to end.
+                    with suppress(LLMSpellError):
+                        for _ in pull:
+                            pass
+            finally:
+                # Ctrl-C may break off that wait.
+                end()
             if pull.lingering:
                 self.write(f"{pull.lingering}\n")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from llmspell_jupyter.errors import Interrupted, ScriptTimeout
 from llmspell_jupyter.runtime.host import Printed
+from llmspell_jupyter.runtime.local_models import LocalModels
 from llmspell_jupyter.runtime.runtime import PullPart, Runtime
 from tests.support import hub_server, pulls
 from tests.support.engines import (
@@ -124,4 +127,21 @@ def test_a_pull_that_a_reset_ends_is_shown_to_end(room: Room) -> None:
     assert not room.shown
     room.runtime.reset()
     wait_for(room.ended)
+    wait_for(lambda: not room.engine.jobs())
+
+
+def test_a_second_interrupt_leaves_nothing_on_the_page(room: Room) -> None:
+    """It comes while the end of the job is waited for."""
+    models = LocalModels(room.runtime)
+    main = threading.main_thread().ident
+    assert main is not None
+    again = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), models.watching(models.pull(NAME)) as steps:
+        next(step for step in steps if step.done)
+        room.engine.process.suspend()
+        again.start()
+        raise KeyboardInterrupt
+    assert again.finished.is_set()
+    room.engine.process.resume()
+    assert room.shown[-1].progress is None
     wait_for(lambda: not room.engine.jobs())
