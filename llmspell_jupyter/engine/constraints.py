@@ -14,14 +14,24 @@ from llmspell_jupyter.errors import AnswerCut
 from llmspell_jupyter.types import Completion, GenerationRequest
 
 
-async def check(request: GenerationRequest) -> None:
+async def check(request: GenerationRequest) -> str:
     """Check the schema that an answer is to follow.
+
+    Returns:
+        What of it an answer may break all the same, in words; empty when nothing.
 
     Raises:
         RequestError: It is no JSON Schema, or refers to another document.
     """
-    if request.json_schema is not None:
-        await in_daemon_thread(json_schema.check_schema, request.json_schema)
+    if request.json_schema is None:
+        return ""
+    return await in_daemon_thread(_check_schema, request.json_schema)
+
+
+def _check_schema(schema: dict[str, Any]) -> str:
+    json_schema.check_schema(schema)
+    names = json_schema.unheld(schema)
+    return f"the answer is not held to {' and '.join(names)} of the JSON schema." if names else ""
 
 
 async def check_answer(request: GenerationRequest, answer: Completion) -> None:

@@ -100,8 +100,7 @@ class Engine:
     async def _respond(
         self, request: EngineRequest, client: str, service: ServiceClass, asked: Asked
     ) -> AsyncGenerator[Progress | Chunk | Result, None]:
-        if isinstance(request, GenerationRequest):
-            await constraints.check(request)
+        unheld = await constraints.check(request) if isinstance(request, GenerationRequest) else ""
         model = await asyncio.to_thread(store.resolve, request.model, request.lookup)
         asked.model = model.id
         choice = await asyncio.to_thread(dispatch.choose, model, request)
@@ -128,6 +127,9 @@ class Engine:
             facts: dict[str, Any] = {"load_ms": round(loaded)}
             if choice.reason:
                 facts["engine_backend_reason"] = choice.reason
+            if unheld:
+                facts["schema_warning"] = unheld
+                yield Progress(Phase.READING, note=unheld)
             async with aclosing(_answer(post, request, job, Charges(ticket))) as answer:
                 async for each in answer:
                     if isinstance(each, Progress | Chunk):

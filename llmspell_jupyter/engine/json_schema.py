@@ -48,6 +48,19 @@ def check_schema(schema: dict[str, Any]) -> None:
         )
 
 
+def unheld(schema: dict[str, Any]) -> tuple[str, ...]:
+    """The keywords of a schema that nobody holds an answer to: its patterns."""
+    # A property may have such a name as well; what describes it is an object, a pattern is a text.
+    kinds = dict(zip(_PATTERNS, (str, dict), strict=True))
+    used = {
+        name
+        for part in _objects(schema)
+        for name in kinds
+        if isinstance(part.get(name), kinds[name])
+    }
+    return tuple(sorted(used))
+
+
 def check_value(value: Any, schema: dict[str, Any], text: str) -> None:
     """Check that a value follows a schema; its patterns are not looked at. Call it on a thread.
 

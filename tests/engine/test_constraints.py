@@ -184,3 +184,22 @@ def test_a_long_list_is_soon_known_to_be_distinct(echo: RunningEngine) -> None:
     error = refusal(asked(echo, schema, written(again)))
     assert "non-unique" in error["message"]
     assert asked(echo, schema, "[1, true, [1], [true], {}, 0, false, null]").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("schema", "named"),
+    [
+        ({"type": "string", "pattern": "^a"}, "pattern"),
+        (
+            {"anyOf": [{"type": "string"}, {"pattern": "a"}], "patternProperties": {"^b": {}}},
+            "pattern and patternProperties",
+        ),
+        ({"anyOf": [{"type": "string"}, {"properties": {"pattern": {"type": "string"}}}]}, ""),
+        ({"type": "string"}, ""),
+    ],
+)
+def test_what_is_not_enforced_is_told(echo: RunningEngine, schema: Any, named: str) -> None:
+    answer = asked(echo, schema, written("b"))
+    assert answer.status_code == 200, answer.text
+    told = answer.json()["llmspell"]["metadata"].get("schema_warning", "")
+    assert told == (f"the answer is not held to {named} of the JSON schema." if named else "")
