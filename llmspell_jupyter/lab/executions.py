@@ -33,7 +33,7 @@ class Execution:
     Attributes:
         id: ``msg_id`` of the request.
         session: The session of the notebook it belongs to; empty while nobody has told.
-        cell: Id of the cell there.
+        cell: The cell there, by a name that its pages agree on.
         told: Place of that telling among all changes of the kernel.
         code: What was run; None until the kernel has said.
         count: The number in the prompt; None until the kernel has said.

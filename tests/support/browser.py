@@ -125,16 +125,23 @@ class Lab:
             yield Lab(root, port, token, self._browser)
 
     @contextmanager
-    def notebook(self, name: str, *cells: str, page: str = "lab/tree") -> Iterator[LabNotebook]:
+    def notebook(
+        self, name: str, *cells: str, page: str = "lab/tree", minor: int = 5
+    ) -> Iterator[LabNotebook]:
         """A notebook with these cells, open and with its kernel ready.
 
         Args:
             name: Of its file, without the ending.
             cells: What is in its cells.
             page: ``lab/tree`` is JupyterLab, ``notebooks`` Notebook 7.
+            minor: Of its format; before 4.5 the file has no ids of its cells.
         """
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
         book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        book.nbformat_minor = minor
+        if minor < 5:
+            for cell in book.cells:
+                del cell["id"]
         nbformat.write(book, self.root / f"{name}.ipynb")
         context = self._browser.new_context(viewport={"width": 1280, "height": 900})
         tab = context.new_page()

@@ -15,7 +15,12 @@ export class RecalledCell {
   constructor(
     readonly model: ICodeCellModel,
     readonly id: string,
-  ) {}
+  ) {
+    this.cell = model.id;
+  }
+
+  /** The cell's id in this page. */
+  readonly cell: string;
 
   /** Show that the kernel has yet to begin, if it is at work; otherwise it never will. */
   wait(busy: boolean): void {

@@ -6,6 +6,7 @@ import { ServerConnection } from '@jupyterlab/services';
 export interface IRecord {
   /** The `msg_id` of its request. */
   readonly id: string;
+  /** The cell's key, as `keyOf` makes it. */
   readonly cell: string;
   /** Of two executions of a cell, the one with the higher number was asked for later. */
   readonly told: number;
@@ -56,7 +57,7 @@ export class RecallClient {
   }
 
   /**
-   * Say to which cells executions belong, each as `[execution, cell]`.
+   * Say to which cells executions belong, each as `[execution, key of the cell]`.
    *
    * It reaches the server even if the page is left at once.
    */

@@ -1,9 +1,10 @@
 import type { ICellModel, ICodeCellModel } from '@jupyterlab/cells';
-import type { CellList } from '@jupyterlab/notebook';
+import type { INotebookModel } from '@jupyterlab/notebook';
 import { Signal } from '@lumino/signaling';
 
 import { RecalledCell } from './recallCell';
 import type { INews, IRecord, RecallClient } from './recallClient';
+import { keyOf } from './recallKey';
 
 /** Between two attempts to reach a server that is away. */
 const AGAIN_MILLISECONDS = 3000;
@@ -15,13 +16,13 @@ const AGAIN_MILLISECONDS = 3000;
 export class Follower {
   /**
    * @param client - The kernel's record.
-   * @param cells - The notebook's cells.
+   * @param notebook - The notebook.
    */
   constructor(
     private readonly client: RecallClient,
-    private readonly cells: CellList,
+    private readonly notebook: INotebookModel,
   ) {
-    cells.changed.connect(this.onCells);
+    notebook.cells.changed.connect(this.onCells);
   }
 
   /** Emitted when a cell shows all of an execution that is over. */
@@ -30,7 +31,7 @@ export class Follower {
   /** Executions of a cell. */
   of(cell: string): string[] {
     return [...this.records.values()]
-      .filter((each) => each.cell === cell)
+      .filter((each) => (this.shown.get(each.cell)?.cell ?? each.cell) === cell)
       .map((each) => each.id);
   }
 
@@ -58,13 +59,18 @@ export class Follower {
   /** Leave a cell alone from now on, as the user has done something with it. */
   leave(cell: string): void {
     this.left.add(cell);
-    this.shown.delete(cell);
+    for (const [key, shown] of [...this.shown]) {
+      if (shown.cell === cell) {
+        this.left.add(key);
+        this.shown.delete(key);
+      }
+    }
   }
 
   /** Leave all alone. */
   end(): void {
     this.ended = true;
-    this.cells.changed.disconnect(this.onCells);
+    this.notebook.cells.changed.disconnect(this.onCells);
     for (const each of this.shown.values()) {
       each.release();
     }
@@ -101,10 +107,10 @@ export class Follower {
     }
     this.busy = news.busy;
     const latest = this.latest();
-    for (const [cell, shown] of [...this.shown]) {
-      if (latest.get(cell)?.id !== shown.id) {
+    for (const [key, shown] of [...this.shown]) {
+      if (latest.get(key)?.id !== shown.id) {
         shown.release();
-        this.shown.delete(cell);
+        this.shown.delete(key);
       }
     }
     for (const record of latest.values()) {
@@ -127,8 +133,12 @@ export class Follower {
   private show(record: IRecord, isChanged: boolean): void {
     let shown = this.shown.get(record.cell);
     if (shown === undefined || shown.model.isDisposed) {
-      const model = this.find(record.cell);
+      const model = this.find(record.cell, shown?.cell);
       if (model === null) {
+        return;
+      }
+      if (this.left.has(model.id)) {
+        this.left.add(record.cell);
         return;
       }
       shown = new RecalledCell(model, record.id);
@@ -139,7 +149,7 @@ export class Follower {
       shown.wait(this.busy);
     } else if (isChanged && record.code !== null) {
       if (!shown.show(record, record.code)) {
-        this.leave(record.cell);
+        this.leave(shown.cell);
       } else if (record.state === 'over') {
         this.whole.add(record.id);
         this.finished.emit(record.id);
@@ -147,16 +157,21 @@ export class Follower {
     }
   }
 
-  private find(cell: string): ICodeCellModel | null {
-    for (const each of this.cells) {
-      if (each.id === cell && isCode(each)) {
-        return each;
-      }
+  /** The cell of this id, as it was found before; otherwise the only one of a key. */
+  private find(key: string, id: string = key): ICodeCellModel | null {
+    const cells = [...this.notebook.cells].filter(isCode);
+    const known = cells.find((each) => each.id === id);
+    if (known !== undefined) {
+      return known;
     }
-    return null;
+    const [found = null, ...others] = cells.filter(
+      (each) =>
+        key === keyOf(this.notebook, each.id, each.sharedModel.getSource()),
+    );
+    return others.length > 0 ? null : found;
   }
 
-  /** Of each cell that is not left alone, the execution that was asked for last. */
+  /** Of each cell that is not left alone, by its key, the execution that was asked for last. */
   private latest(): Map<string, IRecord> {
     const found = new Map<string, IRecord>();
     for (const each of this.records.values()) {
@@ -177,7 +192,9 @@ export class Follower {
   }
 
   private readonly records = new Map<string, IRecord>();
+  /** Cells, by their keys. */
   private readonly shown = new Map<string, RecalledCell>();
+  /** Cells that are left alone, by their ids in this page and by their keys. */
   private readonly left = new Set<string>();
   /** Executions of which a cell has shown all. */
   private readonly whole = new Set<string>();

@@ -9,6 +9,7 @@ import type { IDisposable } from '@lumino/disposable';
 
 import { RecallClient } from './recallClient';
 import { Follower } from './recallFollow';
+import { keyOf } from './recallKey';
 
 type Context = NotebookPanel['context'];
 
@@ -69,7 +70,7 @@ export class Recall implements IDisposable {
     if (this.client !== client) {
       return;
     }
-    const follower = new Follower(client, this.context.model.cells);
+    const follower = new Follower(client, this.context.model);
     follower.finished.connect((_, execution) => {
       this.complete.add(execution);
     });
@@ -94,9 +95,12 @@ export class Recall implements IDisposable {
       msg.header.msg_type === 'execute_request' &&
       typeof cell === 'string'
     ) {
+      const { code } =
+        msg.content as KernelMessage.IExecuteRequestMsg['content'];
+      const key = keyOf(this.context.model, cell, code);
       this.own.set(msg.header.msg_id, cell);
       this.follower?.leave(cell);
-      this.untold.push([msg.header.msg_id, cell]);
+      this.untold.push([msg.header.msg_id, key]);
       // Cells that are run together are told of together.
       queueMicrotask(() => {
         this.tell();

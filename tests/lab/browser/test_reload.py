@@ -95,8 +95,10 @@ def test_a_cell_that_is_run_again_is_left_alone(opened: Lab) -> None:
         assert [each["text"] for each in book.outputs(1)] == ["other\n"]
 
 
-def test_a_cell_that_was_edited_or_cleared_is_left_alone(opened: Lab) -> None:
-    with opened.notebook("touched", "print('one')", "print('two')", "print('three')") as book:
+@pytest.mark.parametrize("minor", [5, 4])
+def test_a_cell_that_was_edited_or_cleared_is_left_alone(opened: Lab, minor: int) -> None:
+    cells = ("print('one')", "print('two')", "print('three')")
+    with opened.notebook(f"touched{minor}", *cells, minor=minor) as book:
         for number in range(3):
             book.run_to_end(number)
         book.page.evaluate(
