@@ -11,7 +11,7 @@ def printable(text: str, longest: int | None = None) -> str:
 
     Args:
         text: Whatever came.
-        longest: Most characters of it that are shown; None shows all.
+        longest: Most characters that are shown; None shows all.
     """
     return _escaped(text, longest, "")
 
@@ -21,11 +21,17 @@ def printable_lines(text: str, longest: int | None = None) -> str:
     return _escaped(text, longest, "\n\t")
 
 
+def quoted(said: object, longest: int = 200) -> str:
+    """What somebody else said, for the middle of a sentence: on one line, without a full stop."""
+    line = " ".join(str(said).split()) or type(said).__name__
+    return printable(line, longest).rstrip(".")
+
+
 def _escaped(text: str, longest: int | None, kept: str) -> str:
-    cut = text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
-    return "".join(
+    shown = "".join(
         each
         if each.isprintable() or each in kept
         else each.encode("unicode_escape").decode("ascii")
-        for each in cut
+        for each in (text if longest is None else text[: longest + 1])
     )
+    return shown if longest is None or len(shown) <= longest else shown[: longest - 3] + "..."

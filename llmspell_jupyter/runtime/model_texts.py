@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from llmspell_jupyter.config.escaping import printable
 from llmspell_jupyter.models.lock import Lock
 from llmspell_jupyter.runtime.sizes import size, table
 from llmspell_jupyter.types import Availability, AvailableModel, ModelInfo, PullProgress
@@ -231,7 +232,4 @@ def _state(model: AvailableModel) -> str:
 
 
 def _shown(text: str, most: int = _WIDEST) -> str:
-    plain = "".join(
-        each if each.isprintable() else f"\\x{ord(each):02x}" for each in text[: most + 1]
-    )
-    return plain if len(plain) <= most else plain[: most - 3] + "..."
+    return printable(text, most)

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from llmspell_jupyter.config.escaping import printable
 from llmspell_jupyter.engine import limits
 from llmspell_jupyter.errors import RequestError
 from llmspell_jupyter.types import Lookup
@@ -140,5 +141,5 @@ def _explain(error: ValidationError) -> RequestError:
 def wrong(field: str, cause: str, *, hint: str = "") -> RequestError:
     """The error for a field; the value itself is never repeated."""
     # A name may be anything that JSON can hold.
-    name = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in field[:200])
+    name = printable(field, 200)
     return RequestError(f"{name}: {cause}.", hint=hint, data={"param": name})

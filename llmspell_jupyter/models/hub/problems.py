@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import urllib.parse
 
+from llmspell_jupyter.config.escaping import quoted
 from llmspell_jupyter.errors import Gated, LLMSpellError, ModelNotFound, PullError, Unreachable
 from llmspell_jupyter.types import Sources
 
-_LONGEST = 200
 _ONLINE = (
     "Type: %model_list to see the models that are here; HF_HUB_OFFLINE=0 (or models.offline = "
     "false in the profile) allows the network."
@@ -152,10 +152,7 @@ def _host(sources: Sources) -> str:
     return urllib.parse.urlsplit(sources.endpoint).netloc.rpartition("@")[2] or "The hub"
 
 
-def _shown(text: object, sources: Sources) -> str:
-    """What somebody else wrote, on one line, short, and without our token."""
-    line = " ".join(str(text).split()) or type(text).__name__
-    if sources.token:
-        line = line.replace(sources.token, "...")
-    line = line if line.isprintable() else ascii(line)[1:-1]
-    return (line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "...").rstrip(".")
+def _shown(said: object, sources: Sources) -> str:
+    """What somebody else said, short, and without our token."""
+    text = str(said) or type(said).__name__
+    return quoted(text.replace(sources.token, "...") if sources.token else text)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from llmspell_jupyter.config.escaping import quoted
 from llmspell_jupyter.errors import LLMSpellError, ModelNotFound, NoSpace, PullError, Unreachable
 
 if TYPE_CHECKING:
@@ -69,12 +70,12 @@ def mapped(error: BaseException, url: str, name: str) -> LLMSpellError:
         return _unreachable(url, "that is no address")
     if isinstance(error, httpx.HTTPError | OSError):
         return PullError(
-            f"Ollama's server at {url} broke off: {_shown(error)}.",
+            f"Ollama's server at {url} broke off: {quoted(error)}.",
             hint="Type the same line again: it goes on where it was.",
             data={"url": url, "model": name},
         )
     return PullError(
-        f"What answers at {url} is no Ollama: {_shown(error)}.",
+        f"What answers at {url} is no Ollama: {quoted(error)}.",
         hint="Set OLLAMA_HOST to the address of an Ollama server.",
         data={"url": url},
     )
@@ -93,7 +94,7 @@ def _unreachable(url: str, why: str) -> Unreachable:
 
 def _said(error: ollama.ResponseError, name: str) -> LLMSpellError:
     """What the server says, as an error of its kind."""
-    said = _shown(error.error)
+    said = quoted(error.error)
     low = said.lower()
     data = {"model": name, "status": error.status_code}
     if error.status_code == 404 or "does not exist" in low or "not found" in low:
@@ -121,10 +122,3 @@ def is_here(url: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
-
-
-def _shown(text: object, most: int = 200) -> str:
-    """What somebody else wrote, on one line and short."""
-    line = " ".join(str(text).split()) or type(text).__name__
-    line = line if line.isprintable() else ascii(line)[1:-1]
-    return (line if len(line) <= most else line[: most - 3] + "...").rstrip(".")
