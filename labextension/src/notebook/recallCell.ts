@@ -1,4 +1,4 @@
-import type { ICodeCellModel } from '@jupyterlab/cells';
+import { CodeCellModel, type ICodeCellModel } from '@jupyterlab/cells';
 import type { IOutput, IStream } from '@jupyterlab/nbformat';
 import { JSONExt, type ReadonlyPartialJSONValue } from '@lumino/coreutils';
 
@@ -46,22 +46,17 @@ export class RecalledCell {
     } else if (model.sharedModel.getSource() !== code) {
       this.release();
       return false;
-    } else if (
-      record.state !== 'over' ||
-      !equal(model.outputs.toJSON(), record.outputs)
-    ) {
+    } else if (record.state !== 'over' || !agrees(model, record.outputs)) {
       model.clearExecution();
       model.outputs.fromJSON([...record.outputs]);
     }
     this.shown = record.outputs;
-    if (record.state !== 'over') {
+    if (record.state === 'over') {
+      this.marked = false;
+      restore(model, record);
+    } else {
       this.marked = true;
       model.executionState = 'running';
-      return true;
-    }
-    this.release();
-    if (model.executionCount !== record.count) {
-      model.executionCount = record.count;
     }
     return true;
   }
@@ -76,6 +71,38 @@ export class RecalledCell {
 
   private shown: readonly IOutput[] | null = null;
   private marked = false;
+}
+
+/**
+ * Make a cell show just what an execution that is over has put out.
+ *
+ * @returns Whether its outputs were so already.
+ */
+export function restore(model: ICodeCellModel, record: IRecord): boolean {
+  const agreed = agrees(model, record.outputs);
+  if (!agreed) {
+    model.trusted = true;
+    model.outputs.fromJSON([...record.outputs]);
+  }
+  if (model.executionState !== 'idle') {
+    model.executionState = 'idle';
+  }
+  if (model.executionCount !== record.count) {
+    model.executionCount = record.count;
+  }
+  return agreed;
+}
+
+/** Whether a cell shows these outputs, as outputs look once they are shown. */
+function agrees(model: ICodeCellModel, outputs: readonly IOutput[]): boolean {
+  const factory = CodeCellModel.defaultContentFactory;
+  const wanted = factory.createOutputArea({
+    trusted: model.trusted,
+    values: [...outputs],
+  });
+  const same = equal(model.outputs.toJSON(), wanted.toJSON());
+  wanted.dispose();
+  return same;
 }
 
 /** Bring outputs from one state to a later one, with as little drawing as possible. */

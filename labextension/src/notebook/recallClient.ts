@@ -51,7 +51,7 @@ export class RecallClient {
     );
   }
 
-  /** Keep what the kernel puts out from now on; false if the server does not. */
+  /** Keep what the kernel puts out from now on. */
   async keep(): Promise<boolean> {
     return this.post('keep', {});
   }
@@ -60,6 +60,8 @@ export class RecallClient {
    * Say to which cells executions belong, each as `[execution, key of the cell]`.
    *
    * It reaches the server even if the page is left at once.
+   *
+   * @returns False if the server could not be reached.
    */
   async tell(
     executions: readonly (readonly [string, string])[],
@@ -103,9 +105,11 @@ export class RecallClient {
     };
     const url = URLExt.join(this.url, name);
     try {
-      return (await ServerConnection.makeRequest(url, init, this.settings)).ok;
+      // A kernel that is not kept here will not be later on.
+      await ServerConnection.makeRequest(url, init, this.settings);
+      return true;
     } catch {
-      // Nothing is kept while the server is away; the page says so itself.
+      // The page itself says that the server is away.
       return false;
     }
   }

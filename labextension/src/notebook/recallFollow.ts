@@ -2,12 +2,29 @@ import type { ICellModel, ICodeCellModel } from '@jupyterlab/cells';
 import type { INotebookModel } from '@jupyterlab/notebook';
 import { Signal } from '@lumino/signaling';
 
-import { RecalledCell } from './recallCell';
+import { RecalledCell, restore } from './recallCell';
 import type { INews, IRecord, RecallClient } from './recallClient';
 import { keyOf } from './recallKey';
 
 /** Between two attempts to reach a server that is away. */
 const AGAIN_MILLISECONDS = 3000;
+
+/** How often a cell is written where others may write, too. */
+const MOST_TIMES = 3;
+
+/** What is followed, and when it is drawn. */
+export interface IManner {
+  /** Executions that this page itself has sent; by default all but those are followed. */
+  readonly only?: ReadonlySet<string>;
+  /**
+   * Where others write into the same cells: fulfilled when they may have done so. Executions are
+   * then drawn when they are over, and only if a cell shows something else. By default they are
+   * drawn while they grow.
+   *
+   * @returns False if there is nobody to wait for.
+   */
+  readonly settled?: () => Promise<boolean>;
+}
 
 /**
  * Brings to the cells of a notebook what was run in them by pages that are gone, until all of it
@@ -17,10 +34,12 @@ export class Follower {
   /**
    * @param client - The kernel's record.
    * @param notebook - The notebook.
+   * @param manner - What is followed, and when it is drawn.
    */
   constructor(
     private readonly client: RecallClient,
     private readonly notebook: INotebookModel,
+    private readonly manner: IManner,
   ) {
     notebook.cells.changed.connect(this.onCells);
   }
@@ -38,8 +57,11 @@ export class Follower {
   /** Follow to the end. */
   async run(): Promise<void> {
     let news = await this.ask();
+    const { only } = this.manner;
     for (const each of news?.executions ?? []) {
-      this.records.set(each.id, each);
+      if (only?.has(each.id) ?? true) {
+        this.records.set(each.id, each);
+      }
     }
     while (news !== null && !this.ended) {
       this.take(news);
@@ -131,6 +153,35 @@ export class Follower {
   };
 
   private show(record: IRecord, isChanged: boolean): void {
+    if (this.manner.settled === undefined) {
+      this.draw(record, isChanged);
+    } else if (record.state === 'over' && !this.mending.has(record.id)) {
+      void this.mend(record.id, this.manner.settled);
+    }
+  }
+
+  /** Put right what a cell shows in the end. */
+  private async mend(
+    id: string,
+    settled: () => Promise<boolean>,
+  ): Promise<void> {
+    this.mending.add(id);
+    for (let times = 0; times < MOST_TIMES && (await settled()); times++) {
+      const record = this.ended ? undefined : this.records.get(id);
+      const model = record && this.find(record.cell);
+      if (!record || !model || this.left.has(model.id)) {
+        break;
+      }
+      if (restore(model, record)) {
+        this.whole.add(id);
+        this.finished.emit(id);
+        return;
+      }
+    }
+    this.mending.delete(id);
+  }
+
+  private draw(record: IRecord, isChanged: boolean): void {
     let shown = this.shown.get(record.cell);
     if (shown === undefined || shown.model.isDisposed) {
       const model = this.find(record.cell, shown?.cell);
@@ -196,6 +247,7 @@ export class Follower {
   private readonly shown = new Map<string, RecalledCell>();
   /** Cells that are left alone, by their ids in this page and by their keys. */
   private readonly left = new Set<string>();
+  private readonly mending = new Set<string>();
   /** Executions of which a cell has shown all. */
   private readonly whole = new Set<string>();
   private busy = false;

@@ -1,0 +1,60 @@
+/** What a page has asked a kernel to run, and what of it the notebook shows as a whole. */
+export class Ledger {
+  /** Cells of which anything was run. */
+  get cells(): Iterable<string> {
+    return this.places.values();
+  }
+
+  /** Executions of a cell. */
+  of(cell: string): string[] {
+    return [...this.places]
+      .filter(([, place]) => place === cell)
+      .map(([execution]) => execution);
+  }
+
+  /** A cell was sent to the kernel: what it showed before is not wanted any longer. */
+  begin(execution: string, cell: string): void {
+    for (const earlier of this.of(cell)) {
+      this.doubtful.delete(earlier);
+    }
+    this.places.set(execution, cell);
+  }
+
+  /** The end of an execution has come, and so has all before it if the connection held. */
+  end(execution: string): void {
+    if (this.places.has(execution) && !this.doubtful.has(execution)) {
+      this.whole.add(execution);
+    }
+  }
+
+  /** The connection has broken: of what has not ended some may never come. */
+  doubt(): void {
+    const last = new Map([...this.places].map(([id, cell]) => [cell, id]));
+    for (const execution of last.values()) {
+      if (!this.whole.has(execution)) {
+        this.doubtful.add(execution);
+      }
+    }
+  }
+
+  /** The notebook shows all of an execution. */
+  show(execution: string): void {
+    this.doubtful.delete(execution);
+    this.whole.add(execution);
+  }
+
+  /** Executions are in the file, or not wanted any longer. */
+  forget(executions: readonly string[]): void {
+    for (const each of executions) {
+      if (this.whole.delete(each)) {
+        this.places.delete(each);
+      }
+    }
+  }
+
+  /** Executions of which the notebook shows all. */
+  readonly whole = new Set<string>();
+  /** Executions of which something may have been lost on the way. */
+  readonly doubtful = new Set<string>();
+  private readonly places = new Map<string, string>();
+}
