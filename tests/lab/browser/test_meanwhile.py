@@ -43,24 +43,24 @@ def _rename(book: LabNotebook, name: str) -> None:
     book.page.evaluate(
         """async name => {
           const { contents } = window.jupyterapp.serviceManager;
-          await contents.rename(`${name}.ipynb`, `${name}-renamed.ipynb`);
+          await contents.rename(`${name}.ipynb`, `${name}-later.ipynb`);
         }""",
         name,
     )
 
 
 def test_the_notebook_gets_another_name(opened: Lab) -> None:
-    with _recalled(opened, "named") as (book, gate):
-        _rename(book, "named")
-        _wait_for_path(book, "named-renamed.ipynb")
+    with _recalled(opened, "sooner") as (book, gate):
+        _rename(book, "sooner")
+        _wait_for_path(book, "sooner-later.ipynb")
         gate.open(120)
         wait_for_word(book, 119)
         gate.open()
         wait_until_whole(book)
         book.page.evaluate("window.jupyterapp.shell.currentWidget.context.save()")
-        file = nbformat.read(opened.root / "named-renamed.ipynb", as_version=4)
+        file = nbformat.read(opened.root / "sooner-later.ipynb", as_version=4)
         assert texts(file.cells[0].outputs) == whole(1)
-        book.open(book.page.url.replace("named.ipynb", "named-renamed.ipynb"))
+        book.open(book.page.url.replace("sooner.ipynb", "sooner-later.ipynb"))
         book.wait_until_ready()
         wait_until_whole(book)
 
@@ -71,7 +71,7 @@ def test_another_page_renames_the_notebook(opened: Lab) -> None:
         other.open(book.page.url.replace("/lab/tree/", "/lab/workspaces/other/tree/"))
         _wait_for_path(other, "elsewhere.ipynb")
         _rename(other, "elsewhere")
-        _wait_for_path(book, "elsewhere-renamed.ipynb")
+        _wait_for_path(book, "elsewhere-later.ipynb")
         gate.open()
         wait_until_whole(book)
 
