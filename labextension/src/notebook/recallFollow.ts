@@ -14,8 +14,8 @@ const MOST_TIMES = 3;
 
 /** What is followed, and when it is drawn. */
 export interface IManner {
-  /** Executions that this page itself has sent; by default all but those are followed. */
-  readonly only?: ReadonlySet<string>;
+  /** Executions that this page itself has sent, and their cells; by default those of others. */
+  readonly own?: ReadonlyMap<string, string>;
   /**
    * Where others write into the same cells: fulfilled when they may have done so. Executions are
    * then drawn when they are over, and only if a cell shows something else. By default they are
@@ -57,9 +57,9 @@ export class Follower {
   /** Follow to the end. */
   async run(): Promise<void> {
     let news = await this.ask();
-    const { only } = this.manner;
+    const { own } = this.manner;
     for (const each of news?.executions ?? []) {
-      if (only?.has(each.id) ?? true) {
+      if (own?.has(each.id) ?? true) {
         this.records.set(each.id, each);
       }
     }
@@ -168,8 +168,14 @@ export class Follower {
     this.mending.add(id);
     for (let times = 0; times < MOST_TIMES && (await settled()); times++) {
       const record = this.ended ? undefined : this.records.get(id);
-      const model = record && this.find(record.cell);
+      const cell = this.manner.own?.get(id);
+      const model = record && this.find(record.cell, cell);
       if (!record || !model || this.left.has(model.id)) {
+        break;
+      }
+      // Whoever edits a cell while it runs still wants what it puts out.
+      if (cell === undefined && model.sharedModel.getSource() !== record.code) {
+        this.leave(model.id);
         break;
       }
       if (restore(model, record)) {

@@ -1,5 +1,5 @@
 import type { NotebookPanel } from '@jupyterlab/notebook';
-import { type Kernel, KernelMessage } from '@jupyterlab/services';
+import { type Kernel, KernelAPI, KernelMessage } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
 
 import type { RecallClient } from './recallClient';
@@ -53,8 +53,10 @@ export class KernelRecall implements IDisposable {
   private async begin(): Promise<void> {
     void this.client.keep();
     await this.context.ready;
+    const { collaborative } = this.context.model;
+    const isShared = collaborative && (await hasOthers(this.kernel));
     if (!this.disposed) {
-      this.follower = this.follow({});
+      this.follower = this.follow(isShared ? { settled: pause } : {});
       for (const cell of this.ledger.cells) {
         this.follower.leave(cell);
       }
@@ -65,9 +67,10 @@ export class KernelRecall implements IDisposable {
   private async mend(): Promise<void> {
     await this.tell();
     this.mender?.end();
-    if (this.ledger.doubtful.size > 0 && !this.disposed) {
+    const own = this.ledger.doubtful;
+    if (own.size > 0 && !this.disposed) {
       this.mender = this.follow({
-        only: new Set(this.ledger.doubtful),
+        own,
         settled: async () => hasCome(this.kernel),
       });
     }
@@ -167,6 +170,42 @@ export class KernelRecall implements IDisposable {
   private readonly untold: [string, string][] = [];
   private saving: readonly string[] = [];
   private disposed = false;
+}
+
+/** Between 1 and 3 seconds, lest all pages that share a notebook write at the same time. */
+const LEAST_PAUSE_MILLISECONDS = 1000;
+const MORE_PAUSE_MILLISECONDS = 2000;
+
+/** Leave the pages that share a notebook time to agree on it. */
+async function pause(): Promise<boolean> {
+  const time =
+    LEAST_PAUSE_MILLISECONDS + Math.random() * MORE_PAUSE_MILLISECONDS;
+  await new Promise((resolve) => {
+    setTimeout(resolve, time);
+  });
+  return true;
+}
+
+/** Whether a kernel may have other pages, once it has this one. */
+async function hasOthers(kernel: Kernel.IKernelConnection): Promise<boolean> {
+  if (kernel.connectionStatus !== 'connected') {
+    await new Promise<void>((resolve) => {
+      const onStatus = (_: unknown, status: Kernel.ConnectionStatus): void => {
+        if (status === 'connected') {
+          kernel.connectionStatusChanged.disconnect(onStatus);
+          resolve();
+        }
+      };
+      kernel.connectionStatusChanged.connect(onStatus);
+    });
+  }
+  try {
+    const { id, serverSettings } = kernel;
+    const model = await KernelAPI.getKernelModel(id, serverSettings);
+    return model?.connections !== 1;
+  } catch {
+    return true;
+  }
 }
 
 /**

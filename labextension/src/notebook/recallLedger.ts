@@ -15,16 +15,21 @@ export class Ledger {
   /** A cell was sent to the kernel: what it showed before is not wanted any longer. */
   begin(execution: string, cell: string): void {
     for (const earlier of this.of(cell)) {
-      this.doubtful.delete(earlier);
+      this.doubts.delete(earlier);
     }
     this.places.set(execution, cell);
   }
 
   /** The end of an execution has come, and so has all before it if the connection held. */
   end(execution: string): void {
-    if (this.places.has(execution) && !this.doubtful.has(execution)) {
+    if (this.places.has(execution) && !this.doubts.has(execution)) {
       this.whole.add(execution);
     }
+  }
+
+  /** Executions of which something may have been lost on the way, and their cells. */
+  get doubtful(): ReadonlyMap<string, string> {
+    return new Map([...this.places].filter(([id]) => this.doubts.has(id)));
   }
 
   /** The connection has broken: of what has not ended some may never come. */
@@ -32,14 +37,14 @@ export class Ledger {
     const last = new Map([...this.places].map(([id, cell]) => [cell, id]));
     for (const execution of last.values()) {
       if (!this.whole.has(execution)) {
-        this.doubtful.add(execution);
+        this.doubts.add(execution);
       }
     }
   }
 
   /** The notebook shows all of an execution. */
   show(execution: string): void {
-    this.doubtful.delete(execution);
+    this.doubts.delete(execution);
     this.whole.add(execution);
   }
 
@@ -54,7 +59,6 @@ export class Ledger {
 
   /** Executions of which the notebook shows all. */
   readonly whole = new Set<string>();
-  /** Executions of which something may have been lost on the way. */
-  readonly doubtful = new Set<string>();
+  private readonly doubts = new Set<string>();
   private readonly places = new Map<string, string>();
 }
