@@ -64,6 +64,7 @@ class Outputs:
             Route(f"{kernel}/keep", _Write, self._keep),
             Route(f"{kernel}/tell", _Write, self._tell),
             Route(f"{kernel}/forget", _Write, self._forget),
+            Route(f"{kernel}/clear", _Write, self._clear),
         )
 
     async def _list(self, desk: object, asked: Asked) -> Mapping[str, Any]:
@@ -102,7 +103,7 @@ class Outputs:
     async def _tell(self, desk: object, asked: Asked) -> Mapping[str, Any]:
         """``{session, executions: [[id, cell]]}``: the cells of executions; keeps the kernel."""
         session = _text(asked, "session")
-        executions = _executions(asked, tuple[str, str])
+        executions = _all(asked, "executions", tuple[str, str])
         kept = self._keeper.keep(asked.parts[0])
         for execution, cell in executions:
             kept.recorder.tell(execution, session, cell)
@@ -110,10 +111,19 @@ class Outputs:
         return {}
 
     async def _forget(self, desk: object, asked: Asked) -> Mapping[str, Any]:
-        """``{session, executions: [id]}``: these are in the file, or are not wanted any longer."""
-        session, executions = _text(asked, "session"), _executions(asked, str)
+        """``{session, executions: [id]}``: these are in the file."""
+        session, executions = _text(asked, "session"), _all(asked, "executions", str)
         if kept := self._keeper.get(asked.parts[0]):
             kept.recorder.forget(session, executions)
+            kept.wake()
+        return {}
+
+    async def _clear(self, desk: object, asked: Asked) -> Mapping[str, Any]:
+        """``{session, cells: [cell]}``: what these have put out is not wanted any longer."""
+        session, cells = _text(asked, "session"), _all(asked, "cells", str)
+        if kept := self._keeper.get(asked.parts[0]):
+            for each in cells:
+                kept.recorder.clear(session, each)
             kept.wake()
         return {}
 
@@ -138,11 +148,11 @@ def _text(asked: Asked, name: str) -> str:
     return value
 
 
-def _executions(asked: Asked, kind: type[_T]) -> list[_T]:
+def _all(asked: Asked, name: str, kind: type[_T]) -> list[_T]:
     try:
-        return TypeAdapter(list[kind]).validate_python(asked.body.get("executions"))  # type: ignore[valid-type]
+        return TypeAdapter(list[kind]).validate_python(asked.body.get(name))  # type: ignore[valid-type]
     except ValidationError as error:
-        raise RequestError(f"'executions' is wrong: {error.errors()[0]['msg']}.") from None
+        raise RequestError(f"{name!r} is wrong: {error.errors()[0]['msg']}.") from None
 
 
 def _number(asked: Asked, name: str) -> float:

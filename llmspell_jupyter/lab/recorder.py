@@ -89,6 +89,17 @@ class Recorder:
             if found is not None and found.session == session and found.over:
                 self._drop(found)
 
+    def clear(self, session: str, cell: str) -> None:
+        """Drop what a cell has put out; what runs goes on, and what waits is still to come."""
+        for each in [*self._kept.values()]:
+            if (each.session, each.cell) != (session, cell):
+                continue
+            if each.over:
+                self._drop(each)
+            elif each.running:
+                each.clear(wait=False)
+                self._touch(each)
+
     def restarted(self) -> None:
         """The kernel has begun anew: what was running is over, what waited will never be."""
         for each in list(self._kept.values()):

@@ -231,6 +231,14 @@ def test_forgetting(kernel: Kernel) -> None:
     assert kernel.list()["known"] == []
 
 
+def test_a_cell_is_cleared(kernel: Kernel) -> None:
+    kernel.end(kernel.start("1", "c"))
+    other = kernel.start("2", "d")
+    kernel.end(other)
+    kernel.post("clear", session=BOOK, cells=["c"])
+    assert kernel.list()["known"] == [other]
+
+
 def test_kernels_that_nobody_keeps(http: httpx.Client) -> None:
     unknown = f"{ROOT}/streams/{uuid.uuid4()}"
     empty = {"sequence": 0, "busy": False, "known": [], "executions": []}
@@ -253,6 +261,7 @@ def test_kernels_that_nobody_keeps(http: httpx.Client) -> None:
         ("tell", {"session": "x" * 5000, "executions": []}),
         ("forget", {"session": BOOK}),
         ("forget", {"session": BOOK, "executions": "m"}),
+        ("clear", {"session": BOOK, "cells": [3]}),
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:40],
 )
@@ -270,5 +279,5 @@ def test_bad_numbers(kernel: Kernel) -> None:
 def test_only_who_may_ask(kernel: Kernel) -> None:
     with httpx.Client(base_url=kernel.http.base_url) as bare:
         assert bare.get(kernel.url).status_code == 403
-        for name in ("keep", "tell", "forget"):
+        for name in ("keep", "tell", "forget", "clear"):
             assert bare.post(f"{kernel.url}/{name}", json={}).status_code == 403

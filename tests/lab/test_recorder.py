@@ -221,6 +221,23 @@ def test_forgetting(kernel: Kernel) -> None:
     assert list(kernel.recorder.of(BOOK)) == []
 
 
+def test_a_cell_is_cleared(kernel: Kernel) -> None:
+    kernel.run("n", "other", "2")
+    kernel.write("m", "1")
+    before = kernel.recorder.sequence
+    kernel.recorder.clear(BOOK, "c")
+    assert kernel.recorder.sequence > before, "pages are told of it"
+    assert kernel.of().outputs == []
+    kernel.write("m", "more")
+    assert kernel.texts() == ["more"], "it goes on"
+    kernel.end("m")
+    kernel.recorder.tell("later", BOOK, "c")
+    kernel.recorder.clear(OTHER, "c")
+    assert {each.id for each in kernel.recorder.of(BOOK)} == {"m", "n", "later"}
+    kernel.recorder.clear(BOOK, "c")
+    assert {each.id for each in kernel.recorder.of(BOOK)} == {"n", "later"}, "later is to come"
+
+
 def test_notebooks_that_share_a_kernel(kernel: Kernel) -> None:
     kernel.end("m")
     kernel.recorder.tell("n", OTHER, "c")

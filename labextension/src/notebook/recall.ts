@@ -39,7 +39,7 @@ export const recall: JupyterFrontEndPlugin<void> = {
     NotebookActions.outputCleared.connect((_, { notebook, cell }) => {
       for (const [context, each] of recalls) {
         if (context.model === notebook.model) {
-          each.cleared(cell.model.id);
+          each.cleared(cell.model);
         }
       }
     });

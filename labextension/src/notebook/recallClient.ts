@@ -69,9 +69,14 @@ export class RecallClient {
     return this.post('tell', { session: this.session, executions }, true);
   }
 
-  /** These are in the file, or not wanted any longer. */
+  /** These are in the file. */
   async forget(executions: readonly string[]): Promise<boolean> {
     return this.post('forget', { session: this.session, executions }, true);
+  }
+
+  /** What these cells, by their keys, have put out is not wanted any longer. */
+  async clear(cells: readonly string[]): Promise<boolean> {
+    return this.post('clear', { session: this.session, cells }, true);
   }
 
   /**

@@ -47,13 +47,6 @@ export class Follower {
   /** Emitted when a cell shows all of an execution that is over. */
   readonly finished = new Signal<this, string>(this);
 
-  /** Executions of a cell. */
-  of(cell: string): string[] {
-    return [...this.records.values()]
-      .filter((each) => (this.shown.get(each.cell)?.cell ?? each.cell) === cell)
-      .map((each) => each.id);
-  }
-
   /** Follow to the end. */
   async run(): Promise<void> {
     let news = await this.ask();

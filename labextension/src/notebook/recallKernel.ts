@@ -1,3 +1,4 @@
+import type { ICellModel } from '@jupyterlab/cells';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import { type Kernel, KernelAPI, KernelMessage } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
@@ -43,10 +44,18 @@ export class KernelRecall implements IDisposable {
   }
 
   /** The user has cleared the outputs of a cell: nothing of it is wanted back. */
-  cleared(cell: string): void {
-    const recalled = this.follower?.of(cell) ?? [];
-    this.leave(cell);
-    this.forget([...recalled, ...this.ledger.of(cell)]);
+  cleared({ id, sharedModel }: ICellModel): void {
+    const source = sharedModel.getSource();
+    this.leave(id);
+    this.ledger.leave(id);
+    this.unwanted.push(keyOf(this.context.model, id, source));
+    // Cells that are cleared together are told of together.
+    queueMicrotask(() => {
+      const cells = this.unwanted.splice(0);
+      if (cells.length > 0) {
+        this.clearing = this.client.clear(cells);
+      }
+    });
   }
 
   /** Show what was run by pages that are gone. */
@@ -151,6 +160,8 @@ export class KernelRecall implements IDisposable {
 
   /** Tell the server what it does not know yet; what does not reach it is told later. */
   private async tell(): Promise<void> {
+    // What is cleared is what was run before.
+    await this.clearing;
     const told = this.untold.splice(0);
     if (told.length > 0 && !(await this.client.tell(told))) {
       this.untold.unshift(...told);
@@ -168,6 +179,8 @@ export class KernelRecall implements IDisposable {
   private follower: Follower | null = null;
   private mender: Follower | null = null;
   private readonly untold: [string, string][] = [];
+  private readonly unwanted: string[] = [];
+  private clearing: Promise<boolean> | null = null;
   private saving: readonly string[] = [];
   private disposed = false;
 }

@@ -5,19 +5,19 @@ export class Ledger {
     return this.places.values();
   }
 
-  /** Executions of a cell. */
-  of(cell: string): string[] {
-    return [...this.places]
-      .filter(([, place]) => place === cell)
-      .map(([execution]) => execution);
-  }
-
   /** A cell was sent to the kernel: what it showed before is not wanted any longer. */
   begin(execution: string, cell: string): void {
-    for (const earlier of this.of(cell)) {
-      this.doubts.delete(earlier);
-    }
+    this.leave(cell);
     this.places.set(execution, cell);
+  }
+
+  /** What a cell shows is not wanted any longer, whole or not. */
+  leave(cell: string): void {
+    for (const [execution, place] of this.places) {
+      if (place === cell) {
+        this.doubts.delete(execution);
+      }
+    }
   }
 
   /** The end of an execution has come, and so has all before it if the connection held. */
@@ -48,7 +48,7 @@ export class Ledger {
     this.whole.add(execution);
   }
 
-  /** Executions are in the file, or not wanted any longer. */
+  /** Executions are in the file. */
   forget(executions: readonly string[]): void {
     for (const each of executions) {
       if (this.whole.delete(each)) {

@@ -1,3 +1,4 @@
+import type { ICellModel } from '@jupyterlab/cells';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { ServerConnection } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
@@ -30,7 +31,7 @@ export class Recall implements IDisposable {
   }
 
   /** The user has cleared the outputs of a cell: nothing of it is wanted back. */
-  cleared(cell: string): void {
+  cleared(cell: ICellModel): void {
     this.present?.cleared(cell);
   }
 

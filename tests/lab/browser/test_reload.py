@@ -265,3 +265,25 @@ def test_a_tab_that_is_closed_and_opened_again(opened: Lab) -> None:
             }"""
         )
         wait_until_whole(book)
+
+
+@pytest.mark.parametrize("minor", [5, 4])
+def test_what_is_cleared_after_a_restart_does_not_come_back(opened: Lab, minor: int) -> None:
+    with opened.notebook(f"fresh{minor}", "print('one')", "print('two')", minor=minor) as book:
+        book.run_to_end(0)
+        book.reload()
+        wait_for_prompt(book, "[1]:")
+        book.run_to_end(1)
+        book.page.evaluate(
+            "() => { window.jupyterapp.commands.execute('notebook:restart-clear-output'); }"
+        )
+        book.page.locator(".jp-Dialog .jp-mod-accept").click()
+        for cell in range(2):
+            wait_for_prompt(book, "[ ]:", cell)
+        book.wait_until_ready()
+        book.save()
+        with book.page.expect_response("**/llmspell/api/streams/*?*session=*"):
+            book.reload()
+        book.run_to_end(1)
+        assert [prompt(book, cell) for cell in range(2)] == ["[ ]:", "[1]:"]
+        assert book.outputs(0) == []
