@@ -103,24 +103,20 @@ async def values(find: Find, ask: Ask) -> dict[str, Any] | None:
 
 
 async def _begun(stack: AsyncExitStack, find: Find, ask: Ask, lost: Lost) -> Answer | None:
-    engine = await find()
-    if engine is None:
-        return None
-    try:
-        return await _sent(stack, engine, ask, lost)
-    except httpx.ConnectError:
-        # It has ended since it was found. Nothing was sent: the next one can be asked as well.
-        engine = await find()
-    if engine is None:
-        return None
-    try:
-        return await _sent(stack, engine, ask, lost)
-    except httpx.ConnectError:
-        raise EngineUnavailable(
-            f"The engine (process {engine.pid}) takes no connection.",
-            hint=SEE_LOGS,
-            data={"pid": engine.pid},
-        ) from None
+    was_refused = False
+    while (engine := await find()) is not None:
+        try:
+            return await _sent(stack, engine, ask, lost)
+        except httpx.ConnectError:
+            # It has ended since it was found. Nothing was sent: the next one can be asked as well.
+            if was_refused:
+                raise EngineUnavailable(
+                    f"The engine (process {engine.pid}) takes no connection.",
+                    hint=SEE_LOGS,
+                    data={"pid": engine.pid},
+                ) from None
+            was_refused = True
+    return None
 
 
 async def _sent(stack: AsyncExitStack, engine: Connection, ask: Ask, lost: Lost) -> Answer:

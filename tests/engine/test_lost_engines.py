@@ -35,13 +35,6 @@ def proxy(running: RunningEngine) -> Iterator[EngineProxy]:
         yield made
 
 
-@pytest.fixture
-def client() -> Iterator[EngineClient]:
-    made = EngineClient()
-    yield made
-    made.close()
-
-
 def _generate(client: EngineClient) -> None:
     *_, last = client.generate(GenerationRequest(ECHO, prompt="hello"))
     assert isinstance(last, Completion) and last.text == "hello"

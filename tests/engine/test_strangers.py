@@ -60,13 +60,6 @@ def stranger(port: int = 0, answer: bytes = b"{}") -> Iterator[tuple[str, list[s
             thread.join()
 
 
-@pytest.fixture
-def client() -> Iterator[EngineClient]:
-    made = EngineClient()
-    yield made
-    made.close()
-
-
 def _generate(client: EngineClient) -> None:
     *_, last = client.generate(GenerationRequest(ECHO, prompt="a secret"))
     assert isinstance(last, Completion) and last.text == "a secret"

@@ -5,36 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
 from huggingface_hub import scan_cache_dir
 
 from llmspell_jupyter.models import store
 from llmspell_jupyter.models.garbage import GRACE, collect
 from llmspell_jupyter.models.removal import remove
 from llmspell_jupyter.types import Lookup
-from tests.support.hub_cache import blob_of, commit, files_of, publish, tree
-from tests.support.tiny_gguf import write_tiny_gguf
-from tests.support.tiny_safetensors import write_tiny_folder
+from tests.support.hub_cache import blob_of, commit, publish, tree
 
 HIDDEN = {".gitattributes": b"*.gguf filter=lfs", ".github/.deep/x.txt": b"Words."}
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def t5(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return files_of(write_tiny_folder(tmp_path_factory.mktemp("t5"), kind="t5"))
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
-    return tmp_path / "hub"
 
 
 def collected() -> list[str]:

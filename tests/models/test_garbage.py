@@ -22,14 +22,6 @@ USUAL = Lookup()
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
-    return tmp_path / "hub"
-
-
-@pytest.fixture
 def folder(cache: Path) -> Path:
     """A repository with nothing to collect."""
     return publish(cache, "owner/name", FILES).parent.parent

@@ -16,21 +16,7 @@ from llmspell_jupyter.types import Lookup
 from tests.support import hub_server
 from tests.support.hub_cache import publish, tree
 from tests.support.pulls import Pulls
-from tests.support.tiny_gguf import write_tiny_gguf
 from tests.support.tiny_safetensors import write_tiny_folder
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf").read_bytes()
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
-    return tmp_path / "hub"
 
 
 def test_an_ending_in_capitals_is_pulled_and_is_here(cache: Path, gguf: bytes) -> None:

@@ -18,30 +18,10 @@ from llmspell_jupyter.models.members import member
 from llmspell_jupyter.models.removal import remove
 from llmspell_jupyter.models.verify import verify
 from llmspell_jupyter.types import Lookup
-from tests.support.hub_cache import blob_of, files_of, tree
+from tests.support.hub_cache import blob_of, tree
 from tests.support.shared_blobs import payloads, shared
-from tests.support.tiny_gguf import write_tiny_gguf
-from tests.support.tiny_safetensors import write_tiny_folder
 
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def t5(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return files_of(write_tiny_folder(tmp_path_factory.mktemp("t5"), kind="t5"))
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf").read_bytes()
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
-    return tmp_path / "hub"
 
 
 def collected(*, dry_run: bool = False, later: float = 2 * GRACE) -> tuple[Garbage, ...]:

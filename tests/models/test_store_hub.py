@@ -22,25 +22,8 @@ USUAL = Lookup()
 
 
 @pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def t5(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return files_of(write_tiny_folder(tmp_path_factory.mktemp("t5"), kind="t5"))
-
-
-@pytest.fixture(scope="module")
 def t5_in_three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return files_of(write_tiny_folder(tmp_path_factory.mktemp("t5"), kind="t5", shards=3))
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's own store."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
 
 
 def listed(lookup: Lookup = USUAL) -> dict[str, ModelInfo]:

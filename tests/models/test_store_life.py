@@ -23,12 +23,6 @@ from tests.support.tiny_safetensors import write_tiny_folder
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
-
-
-@pytest.fixture
 def hub(tmp_path: Path) -> Iterator[hub_server.Hub]:
     gguf = write_tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
     with hub_server.hub() as running:

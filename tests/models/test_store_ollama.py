@@ -14,14 +14,8 @@ from llmspell_jupyter.models import store
 from llmspell_jupyter.types import Lookup, ModelInfo
 from tests.support.engines import engine
 from tests.support.hub_cache import publish
-from tests.support.tiny_gguf import write_tiny_gguf
 
 MODEL = "application/vnd.ollama.image.model"
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf").read_bytes()
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ Make = Callable[[gguf.LlamaFileType], bytes]
 Q4_K_M = gguf.LlamaFileType.MOSTLY_Q4_K_M
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
-    return tmp_path / "hub"
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """A file whose header tells a quantisation."""

@@ -18,26 +18,14 @@ from llmspell_jupyter.types import ModelInfo, PullPhase, PullProgress
 from tests.models.test_store_ollama import layer, library, put
 from tests.support import hub_server
 from tests.support.hub_cache import blob_of, commit, files_of, publish
-from tests.support.tiny_gguf import write_tiny_gguf
 from tests.support.tiny_safetensors import write_tiny_folder
 
 FLIPS = 50
 
 
 @pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf").read_bytes()
-
-
-@pytest.fixture(scope="module")
 def t5(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return files_of(write_tiny_folder(tmp_path_factory.mktemp("t5"), kind="t5", shards=3))
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
 
 
 def checked(model: ModelInfo) -> PullProgress:

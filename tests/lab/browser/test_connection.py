@@ -27,7 +27,7 @@ class Wire:
     """A page's connection to its kernel, which can be broken as networks break it.
 
     Args:
-        book: A notebook; what it connects after its next reload can be broken.
+        book: A notebook; it is reloaded, and what it connects from then on can be broken.
     """
 
     def __init__(self, book: LabNotebook):
@@ -35,6 +35,8 @@ class Wire:
         self._lost: list[bytes] | None = None
         self._ends: list[Any] = []
         self._page.route_web_socket("**/api/kernels/*/channels?*", self._connect)
+        book.reload()
+        book.wait_until_ready()
 
     def _connect(self, end: Any) -> None:
         server = end.connect_to_server()
@@ -79,8 +81,6 @@ def test_words_that_are_lost_amid_an_answer(opened: Lab, busy: bool) -> None:
     gate, after = Gate(opened, name), Gate(opened, f"{name}-after")
     with opened.notebook(name, gate.code, after.code) as book:
         wire = Wire(book)
-        book.reload()
-        book.wait_until_ready()
         book.run(0)
         if busy:
             book.run(1)
@@ -108,8 +108,6 @@ def test_the_end_is_lost(opened: Lab) -> None:
     gate = Gate(opened, "endless")
     with opened.notebook("endless", gate.code) as book:
         wire = Wire(book)
-        book.reload()
-        book.wait_until_ready()
         book.run(0)
         gate.open(50)
         wait_for_word(book, 49)
@@ -128,8 +126,6 @@ def test_it_is_dropped_again_before_the_answer_ends(opened: Lab) -> None:
     gate = Gate(opened, "twice")
     with opened.notebook("twice", gate.code) as book:
         wire = Wire(book)
-        book.reload()
-        book.wait_until_ready()
         book.run(0)
         for words in (50, 150):
             gate.open(words)
@@ -146,8 +142,6 @@ def test_a_cell_that_is_edited_while_it_runs_is_mended_too(opened: Lab) -> None:
     gate = Gate(opened, "edited")
     with opened.notebook("edited", gate.code) as book:
         wire = Wire(book)
-        book.reload()
-        book.wait_until_ready()
         book.run(0)
         gate.open(50)
         wait_for_word(book, 49)
@@ -167,8 +161,6 @@ def test_a_cell_that_is_run_while_the_server_is_away(opened: Lab) -> None:
     gate = Gate(opened, "offline")
     with opened.notebook("offline", gate.code) as book:
         wire = Wire(book)
-        book.reload()
-        book.wait_until_ready()
         tell = re.compile(r"/llmspell/api/streams/[^/]+/tell\b")
         book.page.route(tell, lambda route: route.abort())
         wire.lose()
@@ -189,8 +181,6 @@ def test_a_cell_that_is_run_while_the_server_is_away(opened: Lab) -> None:
 def test_nothing_is_doubled_where_nothing_is_lost(opened: Lab) -> None:
     with opened.notebook("dropped", stream("dropped")) as book:
         wire = Wire(book)
-        book.reload()
-        book.wait_until_ready()
         book.run(0)
         for word in (40, 80, 120):
             wait_for_word(book, word)
