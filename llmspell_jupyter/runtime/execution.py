@@ -170,7 +170,7 @@ class Execution:
 
     def _expire(self) -> None:
         message = f"The script ran longer than its limit of {self._timeout:g} s"
-        hint = "Allow more time with: %%lua --timeout SECONDS"
+        hint = "Allow more time: write --timeout SECONDS behind %lua or %%lua."
         data = {"limit_seconds": self._timeout}
         self._request_stop(ScriptTimeout(message, hint=hint, data=data))
 
